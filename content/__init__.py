@@ -1,0 +1,1 @@
+"""What agents read and what people version: objects, intake, passages, search, artifacts, interactions."""

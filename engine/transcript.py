@@ -1,0 +1,226 @@
+"""What is said to a model and what it says back, neutral of providers; the native form is carried along untouched.
+
+A transcript is an append-only list of `Message`. An assistant message keeps the provider's own blocks verbatim in
+`native`: it goes back to that provider byte for byte, and any other provider is given the neutral parts instead.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue
+
+from engine.values import Spent, Value
+
+
+class Text(Value):
+    """Plain text; `data` marks text that comes from documents or tools, which is information and never instruction."""
+
+    type: Literal["text"] = "text"
+    text: str
+    data: bool = False
+
+
+class Media(Value):
+    """An image or document by reference: `ref` is the digest of a blob, loaded only where a wire is rendered."""
+
+    type: Literal["media"] = "media"
+    ref: str
+    mime: str
+    name: str | None = None
+
+
+class Reasoning(Value):
+    """What the model thought, as far as the provider shows it; never shown to another provider."""
+
+    type: Literal["reasoning"] = "reasoning"
+    text: str
+
+
+class ToolCall(Value):
+    """A call the model asks for; `arguments` parsed strictly, or `malformed` holds the text that did not parse."""
+
+    type: Literal["tool_call"] = "tool_call"
+    id: str
+    name: str
+    arguments: dict[str, JsonValue] = {}
+    malformed: str | None = None
+
+
+class ToolResult(Value):
+    """The one answer to a call. `reveals` names tools that this answer makes callable (a learned skill)."""
+
+    type: Literal["tool_result"] = "tool_result"
+    call_id: str
+    name: str
+    text: str
+    is_error: bool = False
+    reveals: tuple["ToolSpec", ...] = ()
+
+
+class ToolSpec(Value):
+    """A tool as models see it, with the rules the loop keeps for it.
+
+    `effect` is the approval class. `honours_key`: repeating a call with the same idempotency key has no second
+    effect. `deferred`: declared from the start but shown only once revealed, where the wire can do that.
+    """
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")
+    description: str
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any] | None = None
+    effect: Literal["read_only", "side_effecting", "control", "always_ask"] = "read_only"
+    honours_key: bool = False
+    timeout_s: float = 60.0
+    deferred: bool = False
+    skill: str | None = None
+
+    @property
+    def repeatable(self) -> bool:
+        """Tell whether an interrupted call may be repeated: it only reads, or it honours its key."""
+        return self.effect == "read_only" or self.honours_key
+
+
+Part = Annotated[Text | Media | Reasoning | ToolCall | ToolResult, Field(discriminator="type")]
+
+
+class Native(Value):
+    """A provider's own blocks, verbatim and in order; `renderer` is the version that wrote the request around them."""
+
+    provider: str
+    api: str
+    model: str
+    blocks: tuple[JsonValue, ...]
+    renderer: int = 1
+
+
+class Message(Value):
+    """One message; a `tool` message holds only tool results. `breakpoint`: a stable prefix ends after it."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    parts: tuple[Part, ...]
+    native: Native | None = None
+    breakpoint: bool = False
+
+    @property
+    def text(self) -> str:
+        """The text parts joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls in order."""
+        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+
+
+def system(text: str) -> Message:
+    """Return a system message, a stable prefix by itself."""
+    return Message(role="system", parts=(Text(text=text),), breakpoint=True)
+
+
+def user(text: str) -> Message:
+    """Return a user message of one text."""
+    return Message(role="user", parts=(Text(text=text),))
+
+
+class Usage(Value):
+    """Tokens of one call in one shape; `raw` is what the provider reported, verbatim.
+
+    `input_total` includes cache reads and writes; `output_total` includes reasoning.
+    """
+
+    input_total: int = 0
+    input_uncached: int = 0
+    cache_read: int = 0
+    cache_write_short: int = 0
+    cache_write_long: int = 0
+    output_total: int = 0
+    reasoning: int = 0
+    tool_prompt: int = 0
+    server_tools: dict[str, int] = {}
+    raw: dict[str, JsonValue] = {}
+
+
+FinishKind = Literal[
+    "done", "tool_calls", "length", "context_full", "refusal", "paused", "compacted", "malformed", "cut_off", "error"
+]
+
+
+class Finish(Value):
+    """Why the model stopped, unified, beside the provider's own word."""
+
+    unified: FinishKind
+    raw: str
+
+
+class Price(Value):
+    """What a call cost and by which table; `usd` is None when the model is unpriced, which is not zero."""
+
+    usd: float | None = None
+    source: str = "unpriced"
+    input_per_million: float | None = None
+    output_per_million: float | None = None
+
+
+class Route(Value):
+    """A model to call: provider and model by name, and options passed on to the wire (effort, temperature, …)."""
+
+    provider: str
+    model: str
+    options: dict[str, JsonValue] = {}
+    fallbacks: tuple["Route", ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Route":
+        """Read `provider/model`; the model's own name may hold further slashes."""
+        provider, slash, model = text.partition("/")
+        if not slash or not provider or not model:
+            raise ValueError(f"{text!r} is not a route; write provider/model, as in openai/gpt-name")
+        return cls(provider=provider, model=model)
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+class ModelRequest(Value):
+    """One call of a model. `tools` is the whole stable list; `cache_key` names the conversation for the cache."""
+
+    route: Route
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: Literal["auto", "none", "required"] = "auto"
+    output_schema: dict[str, Any] | None = None
+    max_output_tokens: int = 4096
+    cache_key: str | None = None
+    renderer: int = 1
+
+
+class ModelReply(Value):
+    """What came back whole: the assistant message with its native blocks, usage, finish and price."""
+
+    message: Message
+    usage: Usage
+    finish: Finish
+    price: Price = Price()
+    provider: str
+    model: str
+    request_id: str | None = None
+    output: JsonValue = None
+    diagnostics: dict[str, JsonValue] = {}
+
+    @property
+    def spent(self) -> Spent:
+        """The call as it counts against a budget."""
+        return Spent(
+            turns=1,
+            input_tokens=self.usage.input_total,
+            output_tokens=self.usage.output_total,
+            usd=self.price.usd or 0.0,
+            unpriced_turns=0 if self.price.usd is not None else 1,
+        )
+
+
+class Delta(Value):
+    """A live piece of a reply; never durable. `kind` says which event it becomes."""
+
+    kind: Literal["text", "reasoning", "tool"]
+    text: str
+    call_id: str | None = None

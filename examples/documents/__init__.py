@@ -1,0 +1,1 @@
+"""The documents of the demonstration, produced when they are needed."""
