@@ -6,9 +6,10 @@ write at once and none is told that the database is locked.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from engine.errors import Invalid
@@ -80,8 +82,8 @@ class Database:
         if not self.is_sqlite:
             return create_async_engine(self.url, pool_size=size, max_overflow=size, pool_pre_ping=True)
         engine = create_async_engine(self.url, pool_size=size, max_overflow=0, pool_timeout=BUSY_TIMEOUT_MS / 1000)
-        sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine.sync_engine, "begin", lambda connection: _begin(connection, begin))
+        listen(engine.sync_engine, "connect", _prepare_sqlite)
+        listen(engine.sync_engine, "begin", partial(_begin, begin))
         return engine
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -89,7 +91,7 @@ class Database:
         return self._reader.begin()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self) -> AsyncGenerator[AsyncConnection]:
         """Give a connection that holds the write lock (SQLite) and commits at the end unless an error leaves it."""
         if not self.is_sqlite:
             async with self._writer.begin() as connection:
@@ -137,7 +139,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin(connection: Connection, statement: str) -> None:
+def _begin(statement: str, connection: Connection) -> None:
     connection.exec_driver_sql(statement)
 
 

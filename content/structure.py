@@ -40,18 +40,21 @@ class Box(_Value):
 
 
 def enclose(boxes: Iterable[Box]) -> tuple[Box, ...]:
-    """Return the smallest box around the given ones for each page they touch, in page order."""
-    pages: dict[int, Box] = {}
+    """Join boxes that follow each other in one column of a page: fewer boxes, in the same order."""
+    joined: list[Box] = []
     for box in boxes:
-        seen = pages.get(box.page, box)
-        pages[box.page] = Box(
+        last = joined[-1] if joined else None
+        if last is None or last.page != box.page or last.x0 >= box.x1 or box.x0 >= last.x1:
+            joined.append(box)
+            continue
+        joined[-1] = Box(
             page=box.page,
-            x0=min(seen.x0, box.x0),
-            y0=min(seen.y0, box.y0),
-            x1=max(seen.x1, box.x1),
-            y1=max(seen.y1, box.y1),
+            x0=min(last.x0, box.x0),
+            y0=min(last.y0, box.y0),
+            x1=max(last.x1, box.x1),
+            y1=max(last.y1, box.y1),
         )
-    return tuple(pages[number] for number in sorted(pages))
+    return tuple(joined)
 
 
 class Cell(_Value):
@@ -142,7 +145,7 @@ def table(
 
 
 class Page(_Value):
-    """One page: its number from 1, its size in points, whether it was read by OCR, and how sure the reading is (0-1)."""
+    """One page: its number from 1, its size in points, whether it was read by OCR, how sure the reading is (0-1)."""
 
     number: int = Field(ge=1)
     width: float
@@ -174,7 +177,7 @@ class Structure(_Value):
         language: str | None = None,
         reasons: Iterable[str] = (),
     ) -> Self:
-        """Lay out blocks whose cells have spans relative to their block, and return the structure."""
+        """Lay out `blocks` one after the other, moving their spans and those of their cells."""
         placed: list[Block] = []
         previous: Block | None = None
         at = 0
@@ -182,8 +185,9 @@ class Structure(_Value):
             if block.text:
                 at += len(_separator(previous, block))
                 previous = block
+            shift = at - block.start
             rows = tuple(
-                tuple(cell.model_copy(update={"start": at + cell.start, "end": at + cell.end}) for cell in row)
+                tuple(cell.model_copy(update={"start": cell.start + shift, "end": cell.end + shift}) for cell in row)
                 for row in block.rows
             )
             end = at + len(block.text)
@@ -231,7 +235,7 @@ class Structure(_Value):
         """Return where the text span `[start, end)` lies: the boxes of the cells or, elsewhere, blocks it touches."""
         boxes: list[Box] = []
         for block in self.blocks:
-            if block.start >= end or block.end <= start:
+            if block.start >= end or block.end <= start or block.start == block.end:
                 continue
             cells = [cell for row in block.rows for cell in row if cell.start < end and cell.end > start]
             found = [cell.box for cell in cells if cell.box]
@@ -288,9 +292,9 @@ class Anchor(_Value):
         span = (int(match["start"]), int(match["end"])) if match["start"] else None
         try:
             box = None
-            if match["box"] and page is not None:
+            if match["box"]:
                 x0, y0, x1, y1 = (float(corner) for corner in match["box"].split(","))
-                box = Box(page=page, x0=x0, y0=y0, x1=x1, y1=y1)
+                box = Box(page=int(match["page"]), x0=x0, y0=y0, x1=x1, y1=y1)
             return cls(object_id=match["object"], version=int(match["version"]), page=page, box=box, span=span)
         except ValueError as error:
             raise Invalid(f"{text!r} is no anchor: its numbers contradict each other.", anchor=text) from error
@@ -298,7 +302,8 @@ class Anchor(_Value):
 
 _ANCHOR = re.compile(
     r"(?P<object>[^@#;\s]+)@(?P<version>\d{1,9})"
-    r"(?:#(?P<page>\d{1,9})?(?::(?P<box>-?\d+(?:\.\d+)?(?:,-?\d+(?:\.\d+)?){3}))?(?:;(?P<start>\d{1,12})-(?P<end>\d{1,12}))?)?",
+    r"(?:#(?=.)(?:(?P<page>\d{1,9})(?::(?P<box>-?\d+(?:\.\d+)?(?:,-?\d+(?:\.\d+)?){3}))?)?"
+    r"(?:;(?P<start>\d{1,12})-(?P<end>\d{1,12}))?)?",
     re.ASCII,
 )
 

@@ -42,6 +42,9 @@ STORE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_
 
 ONCE = RetryPolicy(maximum_attempts=1)
 
+HEARTBEAT = timedelta(seconds=10)
+"""How long an activity may be silent before it counts as dead: it is what a crash of a worker costs."""
+
 
 @dataclass(frozen=True)
 class Activity(Generic[In, Out]):
@@ -58,7 +61,7 @@ class Activity(Generic[In, Out]):
         *,
         timeout: timedelta = timedelta(seconds=30),
         retry: RetryPolicy = STORE_RETRY,
-        heartbeat: timedelta | None = None,
+        heartbeat: timedelta | None = HEARTBEAT,
         queue: str | None = None,
     ) -> Out:
         """Run the activity; `timeout` bounds one attempt, from its start."""
@@ -187,11 +190,13 @@ call_tool = Activity("call_tool", ToolInvocation, ToolOutcome, queue="tools")
 class AgentTask(Value):
     """What an agent run is asked for; it is the run's `input`.
 
-    `output_schema` makes the last answer an object of that schema. `skills` None: every skill the principal may use.
+    `facts` is information for the task, marked as data. `output_schema` makes the last answer an object of that
+    schema. `skills` None: every skill the principal may use. `tools` None: the core tools that only read.
     """
 
     task: str
     instructions: str = ""
+    facts: dict[str, JsonValue] = {}
     skills: tuple[str, ...] | None = None
     tools: tuple[str, ...] | None = None
     exclude_tools: tuple[str, ...] = ()

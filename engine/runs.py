@@ -214,6 +214,14 @@ class Task(Value):
     answered_at: datetime | None = None
 
 
+class TaskMoved(Value):
+    """A new seat for an open task: it was escalated or delegated."""
+
+    task_id: str
+    seat: Seat
+    reason: str
+
+
 class Change(Value):
     """Everything that one step changes in the record of a run, in one transaction.
 
@@ -232,6 +240,7 @@ class Change(Value):
     audit: tuple[AuditDraft, ...] = ()
     opened: tuple[TaskDraft, ...] = ()
     closed: tuple[TaskClosed, ...] = ()
+    moved: tuple[TaskMoved, ...] = ()
 
 
 class Recorded(Value):

@@ -2,14 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
 from content.definitions import ProcessDefinitions
 from content.interactions import Interactions
 from content.objects import ContentStore
-from content.search import Hit
+from content.records import Filters, Hit
+from engine.errors import Unavailable
 from engine.ports import Effects, RunControl, RunStore
 from engine.process.verify import Finding
 from engine.runs import Run, RunRef
@@ -25,17 +26,61 @@ class SearchContent(Protocol):
         query: str,
         *,
         collection: str | None = None,
-        filters: dict[str, Any] | None = None,
-        mode: str = "hybrid",
+        filters: Filters | None = None,
+        mode: Literal["hybrid", "semantic", "lexical"] = "hybrid",
         limit: int = 8,
+        tokens: int = 4000,
     ) -> Sequence[Hit]:
-        """Return the best passages with their citations."""
+        """Return the best passages with their citations, together within a budget of estimated tokens."""
         ...
+
+
+class AuditVerdict(Protocol):
+    """Whether a chain is whole: `first_bad` is the number of the first record that is not, with the reason."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether every record is as it was written and none is missing."""
+        ...
+
+    @property
+    def records(self) -> int:
+        """How many records the chain has."""
+        ...
+
+    @property
+    def head(self) -> str:
+        """The hash of the last record."""
+        ...
+
+    @property
+    def anchored(self) -> bool:
+        """Whether the head is in the tenant's signed chain."""
+        ...
+
+    @property
+    def first_bad(self) -> int | None:
+        """The number of the first record that doesn't fit."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
+        ...
+
+
+async def no_audit_verifier(principal: Principal, run_id: str) -> AuditVerdict:
+    """Refuse: what a process without the key ring answers when it is asked to verify a chain."""
+    raise Unavailable("this process can't verify audit chains; ask the server of the data folder", run_id=run_id)
 
 
 @dataclass(frozen=True)
 class Services:
-    """The house as tools see it. `ingest` starts an intake run; `verify` checks the text of a process definition."""
+    """The house as tools see it.
+
+    `ingest(principal, name, bytes, collection)` receives a file and starts its intake run. `verify` checks the text of
+    a process definition. `run_url` is the page of a run. `verify_audit` recomputes the chain of a run.
+    """
 
     content: ContentStore
     interactions: Interactions
@@ -47,6 +92,7 @@ class Services:
     ingest: Callable[[Principal, str, bytes, str | None], Awaitable[Run]]
     verify: Callable[[Principal, str], Awaitable[Sequence[Finding]]]
     run_url: Callable[[str], str]
+    verify_audit: Callable[[Principal, str], Awaitable[AuditVerdict]] = no_audit_verifier
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,17 @@
 """Fixtures that every area shares."""
 
 import os
+import uuid
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from content.database import Database
+from engine.values import Principal
 
 SUITES = Path(os.environ.get("SUITES", Path(__file__).resolve().parents[2] / "shared" / "suites"))
 
@@ -19,3 +27,39 @@ def suites() -> Path:
     if not SUITES.is_dir():
         pytest.skip(f"outside suites not found at {SUITES.name}; set SUITES to the folder that holds them")
     return SUITES
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Database]:
+    """An empty, migrated database of each kind; Postgres by the URL in UPSTAIRS_TEST_POSTGRES."""
+    if request.param == "sqlite":
+        opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    else:
+        opened = Database(await _new_postgres())
+    await opened.migrate()
+    yield opened
+    await opened.close()
+
+
+async def _new_postgres() -> str:
+    server = os.environ.get("UPSTAIRS_TEST_POSTGRES")
+    if not server:
+        pytest.skip("no Postgres: set UPSTAIRS_TEST_POSTGRES to the URL of a server, or run make test")
+    name = f"test_{uuid.uuid4().hex}"
+    url = make_url(server)
+    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    await engine.dispose()
+    return url.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def alice() -> Principal:
+    return Principal(tenant="local", subject="alice", roles=frozenset({"administrator"}))
+
+
+@pytest.fixture
+def mallory() -> Principal:
+    """An administrator of another tenant."""
+    return Principal(tenant="other", subject="mallory", roles=frozenset({"administrator"}))

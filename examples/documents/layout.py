@@ -81,7 +81,7 @@ class Flow:
 
     def _paragraph(self, text: str) -> None:
         self._lines(text)
-        self._y += 7
+        self._y += 10
 
     def _item(self, text: str) -> None:
         self._reserve(self.size * LEADING)
@@ -90,7 +90,7 @@ class Flow:
         self._y += 3
 
     def _table(self, table: Table) -> None:
-        size, row_height = self.size - 1, 18.0
+        size, row_height = 9.5, 18.0
         self._reserve(24 + row_height * (1 + len(table.rows)))
         self._page.text(self._x, self._y + size, table.caption, REGULAR, size)
         self._y += 18

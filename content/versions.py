@@ -1,0 +1,410 @@
+"""Named, versioned texts: drafts edited in place, published versions that never change, labels that move.
+
+Interactions and process definitions are both kept this way. Whoever belongs to the tenant reads what is published;
+authors and publishers read and edit drafts; publishers publish and move labels.
+"""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal, Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from content.database import Database, upsert
+from content.tables import drafts, label_moves, labels, published
+from engine.errors import Conflict, Denied, Exhausted, Invalid, NotFound
+from engine.values import Principal, Value, utc_now
+
+Kind = Literal["interaction", "process"]
+
+DEFAULT_LABEL = "production"
+DRAFT = "draft"
+LARGEST_TEXT = 1_000_000
+"""The most characters that a draft may have."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+
+
+class Address(Value):
+    """Which text is meant: `name` (the label production, else the newest), `name@12`, `name@label`, `name@draft`."""
+
+    name: str
+    selector: int | str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an address; raises `Invalid` for anything else."""
+        name, at, selector = text.partition("@")
+        checked_name(name)
+        if not at:
+            return cls(name=name)
+        if _NUMBER.fullmatch(selector):
+            return cls(name=name, selector=int(selector))
+        return cls(name=name, selector=checked_name(selector))
+
+    def __str__(self) -> str:
+        return self.name if self.selector is None else f"{self.name}@{self.selector}"
+
+
+class Draft(Value):
+    """The one draft of a name. `revision` counts its edits from 1; an edit names the revision it was made from."""
+
+    name: str
+    revision: int
+    text: str
+    digest: str
+    author: str
+    updated_at: datetime
+
+
+class Version(Value):
+    """A published version: `number` counts from 1 within the name; `digest` is the SHA-256 of the text."""
+
+    name: str
+    number: int
+    text: str
+    digest: str
+    comment: str
+    author: str
+    publisher: str
+    published_at: datetime
+
+    @property
+    def address(self) -> str:
+        """The address that always means this version."""
+        return f"{self.name}@{self.number}"
+
+
+class Listed(Value):
+    """A name: its labels with the numbers they stand at, its newest version, the revision of its draft."""
+
+    name: str
+    labels: dict[str, int]
+    newest: int | None
+    draft_revision: int | None
+
+
+class LabelMove(Value):
+    """One move of a label; `from_number` is None for the first."""
+
+    seq: int
+    label: str
+    from_number: int | None
+    to_number: int
+    by: str
+    at: datetime
+    comment: str
+
+
+def checked_name(name: str) -> str:
+    """Return a name or a label, or raise `Invalid`."""
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            f"{name[:80]!r} is no name; use a small letter, then up to 63 small letters, digits, `_` or `-`",
+            name=name[:80],
+        )
+    return name
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class VersionStore:
+    """The texts of one kind. The tenant of the principal and the kind are in every key."""
+
+    def __init__(self, database: Database, kind: Kind) -> None:
+        self._database = database
+        self.kind: Kind = kind
+
+    async def put_draft(self, principal: Principal, name: str, text: str, *, revision: int | None = None) -> Draft:
+        """Make the draft, or replace the one of that `revision`; putting the text it already has changes nothing.
+
+        Raises:
+            Denied: the caller is neither author nor publisher.
+            Conflict: the draft is at another revision; `details` have it and who made it.
+        """
+        self._require(principal, "author", "publisher")
+        checked_name(name)
+        if len(text) > LARGEST_TEXT:
+            raise Exhausted(f"{len(text)} characters are more than the {LARGEST_TEXT} a draft may have")
+        async with self._database.write() as connection:
+            row = await self._draft_row(connection, principal, name)
+            digest = _checked_digest(text)
+            if row is not None and row["digest"] == digest:
+                return _draft(row)
+            held = None if row is None else int(row["revision"])
+            if held != revision:
+                raise _another_revision(name, revision, row)
+            values = {
+                "revision": (held or 0) + 1,
+                "text": text,
+                "digest": digest,
+                "author": principal.subject,
+                "updated_at": utc_now(),
+            }
+            key = {"tenant": principal.tenant, "kind": self.kind, "name": name}
+            statement = upsert(drafts, connection).values(**key, **values)
+            # On Postgres two first drafts may meet here; the second finds the first.
+            statement = (
+                statement.on_conflict_do_nothing()
+                if held is None
+                else statement.on_conflict_do_update(index_elements=list(key), set_=values)
+            )
+            done = await connection.execute(statement)
+            if done.rowcount != 1:
+                raise _another_revision(name, revision, await self._draft_row(connection, principal, name))
+        return Draft(name=name, **values)
+
+    async def get_draft(self, principal: Principal, name: str) -> Draft:
+        """Return the draft; for whoever is neither author nor publisher there is none."""
+        async with self._database.read() as connection:
+            row = await self._draft_row(connection, principal, name)
+        if row is None or not principal.has_role("author", "publisher"):
+            raise NotFound(f"no draft of the {self.kind} {name!r}", name=name)
+        return _draft(row)
+
+    async def discard_draft(self, principal: Principal, name: str, *, revision: int) -> None:
+        """Remove the draft of that revision; what is published stays."""
+        self._require(principal, "author", "publisher")
+        async with self._database.write() as connection:
+            row = await self._draft_row(connection, principal, name)
+            if row is not None and row["revision"] != revision:
+                raise _another_revision(name, revision, row)
+            await connection.execute(sa.delete(drafts).where(*self._key(drafts, principal, name)))
+
+    async def publish(
+        self,
+        principal: Principal,
+        name: str,
+        *,
+        comment: str = "",
+        revision: int | None = None,
+        check: Callable[[str], None] | None = None,
+    ) -> Version:
+        """Make the draft the next version; a draft that equals the newest version is that version.
+
+        `revision`, if given, is the one that was reviewed. `check` gets the text and raises to stop the publication.
+        The draft stays, to be edited further.
+
+        Raises:
+            Denied: the caller is no publisher.
+            NotFound: there is no draft.
+            Conflict: the draft is at another revision than the one reviewed.
+        """
+        self._require(principal, "publisher")
+        draft = await self.get_draft(principal, name)
+        if revision is not None and draft.revision != revision:
+            raise _another_revision(name, revision, draft.model_dump())
+        if check is not None:
+            check(draft.text)
+        async with self._database.write() as connection:
+            # The check ran outside the transaction; what is published must be what was checked.
+            row = await self._draft_row(connection, principal, name)
+            if row is None or row["digest"] != draft.digest:
+                raise _another_revision(name, draft.revision, row)
+            newest = await self._newest(connection, principal, name)
+            if newest is not None and newest["digest"] == draft.digest:
+                return _version(newest)
+            version = Version(
+                name=name,
+                number=1 if newest is None else int(newest["number"]) + 1,
+                text=draft.text,
+                digest=draft.digest,
+                comment=comment,
+                author=draft.author,
+                publisher=principal.subject,
+                published_at=utc_now(),
+            )
+            await connection.execute(
+                sa.insert(published).values(tenant=principal.tenant, kind=self.kind, **version.model_dump())
+            )
+        return version
+
+    async def move_label(
+        self, principal: Principal, name: str, label: str, number: int, *, comment: str = ""
+    ) -> LabelMove | None:
+        """Point a label at a published version and record the move; None if it already stands there.
+
+        Raises:
+            Denied: the caller is no publisher.
+            NotFound: there is no such version.
+            Invalid: the label is no name, or `draft`.
+        """
+        self._require(principal, "publisher")
+        if checked_name(label) == DRAFT:
+            raise Invalid(f"{DRAFT!r} always means the draft and is no label")
+        async with self._database.write() as connection:
+            # Locking a row of the name makes moves follow one another on Postgres too.
+            await self._version_row(connection, principal, name, 1, lock=True)
+            await self._version_row(connection, principal, name, number)
+            held = await connection.execute(
+                sa.select(labels.c.number).where(*self._key(labels, principal, name), labels.c.label == label)
+            )
+            before = held.scalar_one_or_none()
+            if before == number:
+                return None
+            key = {"tenant": principal.tenant, "kind": self.kind, "name": name}
+            last = await connection.execute(
+                sa.select(sa.func.max(label_moves.c.seq)).where(*self._key(label_moves, principal, name))
+            )
+            move = LabelMove(
+                seq=(last.scalar_one_or_none() or 0) + 1,
+                label=label,
+                from_number=before,
+                to_number=number,
+                by=principal.subject,
+                at=utc_now(),
+                comment=comment,
+            )
+            await connection.execute(
+                upsert(labels, connection)
+                .values(**key, label=label, number=number)
+                .on_conflict_do_update(index_elements=[*key, "label"], set_={"number": number})
+            )
+            await connection.execute(sa.insert(label_moves).values(**key, **move.model_dump()))
+        return move
+
+    async def resolve(self, principal: Principal, address: str | Address) -> Version | Draft:
+        """Return what an address means now: a version, or the draft for `name@draft`.
+
+        Raises:
+            NotFound: there is no such name, version or label that the caller may read.
+        """
+        wanted = Address.parse(address) if isinstance(address, str) else address
+        if wanted.selector == DRAFT:
+            return await self.get_draft(principal, wanted.name)
+        async with self._database.read() as connection:
+            number = wanted.selector
+            if not isinstance(number, int):
+                held = await connection.execute(
+                    sa.select(labels.c.number).where(
+                        *self._key(labels, principal, wanted.name), labels.c.label == (number or DEFAULT_LABEL)
+                    )
+                )
+                number = held.scalar_one_or_none()
+            if number is not None:
+                return _version(await self._version_row(connection, principal, wanted.name, number))
+            newest = await self._newest(connection, principal, wanted.name) if wanted.selector is None else None
+        if newest is None:
+            raise NotFound(f"no published {self.kind} {str(wanted)!r}", address=str(wanted))
+        return _version(newest)
+
+    async def diff(self, principal: Principal, before: str | Address, after: str | Address) -> str:
+        """Return the unified difference of two texts; nothing if they are the same."""
+        old, new = await self.resolve(principal, before), await self.resolve(principal, after)
+        lines = difflib.unified_diff(old.text.splitlines(), new.text.splitlines(), str(before), str(after), lineterm="")
+        return "\n".join(lines)
+
+    async def list_names(self, principal: Principal) -> tuple[Listed, ...]:
+        """Return every name with something that the caller may read, in order."""
+        tenant = {"tenant": principal.tenant, "kind": self.kind}
+        found: dict[str, dict[str, Any]] = {}
+
+        def entry(name: str) -> dict[str, Any]:
+            return found.setdefault(name, {"labels": {}, "newest": None, "draft_revision": None})
+
+        async with self._database.read() as connection:
+            newest = await connection.execute(
+                sa.select(published.c.name, sa.func.max(published.c.number))
+                .where(*(published.c[column] == value for column, value in tenant.items()))
+                .group_by(published.c.name)
+            )
+            for name, number in newest:
+                entry(name)["newest"] = number
+            held = await connection.execute(
+                sa.select(labels.c.name, labels.c.label, labels.c.number)
+                .where(*(labels.c[column] == value for column, value in tenant.items()))
+                .order_by(labels.c.label)
+            )
+            for name, label, number in held:
+                entry(name)["labels"][label] = number
+            if principal.has_role("author", "publisher"):
+                edited = await connection.execute(
+                    sa.select(drafts.c.name, drafts.c.revision).where(
+                        *(drafts.c[column] == value for column, value in tenant.items())
+                    )
+                )
+                for name, revision in edited:
+                    entry(name)["draft_revision"] = revision
+        return tuple(Listed(name=name, **found[name]) for name in sorted(found))
+
+    async def list_versions(self, principal: Principal, name: str) -> tuple[Version, ...]:
+        """Return the published versions of a name, oldest first."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                sa.select(published).where(*self._key(published, principal, name)).order_by(published.c.number)
+            )
+            return tuple(_version(row) for row in rows.mappings())
+
+    async def list_moves(self, principal: Principal, name: str) -> tuple[LabelMove, ...]:
+        """Return every move of the labels of a name, in order."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                sa.select(label_moves).where(*self._key(label_moves, principal, name)).order_by(label_moves.c.seq)
+            )
+            fields = LabelMove.model_fields
+            return tuple(LabelMove.model_validate({key: row[key] for key in fields}) for row in rows.mappings())
+
+    def _require(self, principal: Principal, *roles: str) -> None:
+        if not principal.has_role(*roles):
+            raise Denied(f"{principal.subject!r} needs the role {' or '.join(roles)} to change the {self.kind}s")
+
+    def _key(self, table: sa.Table, principal: Principal, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+        return (table.c.tenant == principal.tenant, table.c.kind == self.kind, table.c.name == name)
+
+    async def _draft_row(self, connection: AsyncConnection, principal: Principal, name: str) -> RowMapping | None:
+        found = await connection.execute(sa.select(drafts).where(*self._key(drafts, principal, name)).with_for_update())
+        return found.mappings().one_or_none()
+
+    async def _newest(self, connection: AsyncConnection, principal: Principal, name: str) -> RowMapping | None:
+        found = await connection.execute(
+            sa.select(published)
+            .where(*self._key(published, principal, name))
+            .order_by(published.c.number.desc())
+            .limit(1)
+        )
+        return found.mappings().one_or_none()
+
+    async def _version_row(
+        self, connection: AsyncConnection, principal: Principal, name: str, number: int, *, lock: bool = False
+    ) -> RowMapping:
+        statement = sa.select(published).where(*self._key(published, principal, name), published.c.number == number)
+        found = await connection.execute(statement.with_for_update() if lock else statement)
+        row = found.mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"no published {self.kind} '{name}@{number}'", address=f"{name}@{number}")
+        return row
+
+
+def _checked_digest(text: str) -> str:
+    try:
+        return text_digest(text)
+    except UnicodeEncodeError as error:
+        raise Invalid(f"the text holds half a character at position {error.start}; save it as UTF-8") from error
+
+
+def _another_revision(name: str, wanted: int | None, row: Any) -> Conflict:
+    if row is None:
+        return Conflict(f"{name!r} has no draft, so not revision {wanted}; put it without a revision", revision=None)
+    return Conflict(
+        f"the draft of {name!r} is at revision {row['revision']} by {row['author']!r}, not at {wanted}; "
+        "read it, bring your change into it and put it with its revision",
+        revision=row["revision"],
+        author=row["author"],
+    )
+
+
+def _draft(row: RowMapping) -> Draft:
+    return Draft.model_validate({key: row[key] for key in Draft.model_fields})
+
+
+def _version(row: RowMapping) -> Version:
+    return Version.model_validate({key: row[key] for key in Version.model_fields})

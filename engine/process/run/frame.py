@@ -1,0 +1,137 @@
+"""What is shared while a definition is carried out: the run, its context, and the scopes of nested bodies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from pydantic import JsonValue
+
+from engine.errors import Problem
+from engine.people import People
+from engine.ports import ProcessSnapshot
+from engine.process.definition import ProcessDefinition
+from engine.process.logic import Rule, compile_rule, explain
+from engine.runs import RunRef
+from engine.values import Budget, Principal, Spent, canonical_json
+
+MAX_CONTEXT_BYTES = 256 * 1024
+
+
+class NodeFailed(Exception):  # a result of a node that the definition may handle
+    """A node came to nothing: `kind` is what `on_error` matches."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class Ended(Exception):  # how an end inside a body ends the whole run
+    """An `end` node was reached."""
+
+    def __init__(self, outcome: str, output: JsonValue) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+        self.output = output
+
+
+@dataclass
+class Conduct:
+    """One run under way: what every frame of it shares. Changed by the workflow alone, one step at a time."""
+
+    run: RunRef
+    principal: Principal
+    snapshot: ProcessSnapshot
+    definition: ProcessDefinition
+    people: People
+    budget: Budget
+    spent: Spent = field(default_factory=Spent)
+    rules: dict[str, Rule] = field(default_factory=lambda: {})
+    paused: bool = False
+    position: str = ""
+
+    def rule(self, expression: Any) -> Rule:
+        """Return the compiled form of an expression, strict about missing variables."""
+        key = canonical_json(expression)
+        if key not in self.rules:
+            self.rules[key] = compile_rule(expression, strict=True)
+        return self.rules[key]
+
+
+@dataclass
+class Frame:
+    """A scope: the run's context, or the variables of one item of a foreach laid over it.
+
+    `path` leads every step of the frame, so that steps of parallel bodies keep names of their own.
+    """
+
+    conduct: Conduct
+    values: dict[str, JsonValue]
+    path: str = ""
+    outer: "Frame | None" = None
+    locals: dict[str, JsonValue] = field(default_factory=lambda: {})
+    steps: int = 0
+    visits: dict[str, int] = field(default_factory=lambda: {})
+
+    def visible(self) -> dict[str, JsonValue]:
+        """Return everything an expression in this frame may read, inner names over outer ones."""
+        outer = self.outer.visible() if self.outer is not None else {}
+        return {**outer, **self.values, **self.locals}
+
+    def next_step(self, node: str) -> str:
+        """Return the name of the next step: unique in the run and the same on every replay."""
+        self.steps += 1
+        return f"{self.path}{self.steps}.{node}"
+
+    def evaluate(self, expression: Any, where: str) -> Any:
+        """Return the value of an expression.
+
+        Raises:
+            NodeFailed: of kind `expression`, when it reads what is not there or breaks a bound.
+        """
+        try:
+            return self.conduct.rule(expression)(self.visible())
+        except Problem as problem:
+            raise NodeFailed("expression", f"{where}: {problem.message}") from problem
+
+    def evaluate_all(self, inputs: Mapping[str, Any], where: str) -> dict[str, JsonValue]:
+        """Return the values of a mapping of expressions."""
+        return {name: self.evaluate(rule, f"{where}.{name}") for name, rule in inputs.items()}
+
+    def trace(self, expression: Any) -> JsonValue:
+        """Return the clauses of an expression with the values they saw, for the audit."""
+        return explain(expression, self.visible())
+
+    def write(self, node_id: str, declared: tuple[str, ...], result: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """Lay `result` into the frame and return what was written.
+
+        Raises:
+            NodeFailed: of kind `undeclared_write`, `invalid_output` or `context_full`; nothing is written then.
+        """
+        undeclared = sorted(set(result) - set(declared))
+        if undeclared:
+            raise NodeFailed(
+                "undeclared_write", f"{node_id} wrote {', '.join(undeclared)}, but declares only {list(declared)}"
+            )
+        schema = self.conduct.definition.context.schema_.get("properties", {})
+        for name, value in result.items():
+            if name in schema:
+                problem = schema_problem(schema[name], value)
+                if problem:
+                    raise NodeFailed("invalid_output", f"{node_id} wrote {name}: {problem}")
+        merged = {**self.values, **result}
+        if len(canonical_json(merged).encode()) > MAX_CONTEXT_BYTES:
+            raise NodeFailed(
+                "context_full",
+                f"{node_id} would bring the context over {MAX_CONTEXT_BYTES} bytes; keep an artifact's path instead",
+            )
+        self.values.update(result)
+        return dict(result)
+
+
+def schema_problem(schema: Mapping[str, Any], value: Any) -> str | None:
+    """Return the first way in which `value` breaks `schema`, with its path, or None."""
+    for error in Draft202012Validator(schema).iter_errors(value):
+        return f"{error.json_path}: {error.message[:300]}"
+    return None

@@ -1,0 +1,156 @@
+"""Nodes that hold or start other graphs, and those that only wait or end: `branch`, `foreach`, `wait`, `end`."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import JsonValue
+from temporalio import workflow
+
+from engine.process.durations import parse_duration
+from engine.process.nodes.branch import Arm, BranchNode
+from engine.process.nodes.end import EndNode
+from engine.process.nodes.foreach import ForeachNode
+from engine.process.nodes.wait import WaitNode
+from engine.process.run.flow import EXECUTORS, NodeResult, run_body
+from engine.process.run.frame import Ended, Frame, NodeFailed
+
+MAX_ITEMS = 1_000
+"""How many items one history carries; the verifier and the run say so in the same words."""
+
+
+async def run_branch_node(frame: Frame, node_id: str, node: BranchNode, step: str) -> NodeResult:
+    """Take the first arm whose guard holds, or every such arm side by side, and join them as the node says."""
+    guards: list[JsonValue] = []
+    arms: list[Arm] = []
+    for arm in node.arms:
+        holds = arm.when is None or bool(frame.evaluate(arm.when, f"{node_id}.{arm.name}"))
+        trace = None if arm.when is None else frame.trace(arm.when)
+        guards.append({"arm": arm.name, "holds": holds, "trace": trace})
+        if holds:
+            arms.append(arm)
+    if node.take == "first":
+        arms = arms[:1]
+    if not arms:
+        raise NodeFailed("no_arm", f"no arm of {node_id} holds; give the last arm no guard if one must be taken")
+    facts: dict[str, JsonValue] = {"arms": guards, "taken": [arm.name for arm in arms]}
+    work = [run_body(_arm_frame(frame, step, arm.name), arm.body.start, arm.body.nodes) for arm in arms]
+    finished = await _join(work, _needed(node, len(arms)))
+    facts["finished"] = [arms[number].name for number in finished]
+    return NodeResult(facts=facts)
+
+
+def _arm_frame(frame: Frame, step: str, name: str) -> Frame:
+    # An arm writes into the context itself; the verifier has made sure that no two arms write one key.
+    return Frame(
+        conduct=frame.conduct,
+        values=frame.values,
+        path=f"{step}/{name}/",
+        outer=frame.outer,
+        locals=frame.locals,
+    )
+
+
+def _needed(node: BranchNode, count: int) -> int:
+    if node.join == "all":
+        return count
+    wanted = 1 if node.join == "any" else node.join.at_least
+    if wanted > count:
+        raise NodeFailed("join", f"{wanted} arms must finish, but only {count} were taken")
+    return wanted
+
+
+async def _join(work: Sequence[Coroutine[Any, Any, Any]], needed: int) -> list[int]:
+    """Wait until `needed` have finished, cancel the others, and return which finished, in order of position."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    finished: list[int] = []
+    failures: list[BaseException] = []
+    try:
+        while len(finished) < needed:
+            # workflow.wait keeps the order of the list, where asyncio.wait would give a set.
+            await workflow.wait([task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+            finished = [number for number, task in enumerate(tasks) if task.done() and task.exception() is None]
+            failures = [error for task in tasks if task.done() and (error := task.exception()) is not None]
+            ended = [error for error in failures if isinstance(error, Ended)]
+            if ended or len(failures) > len(tasks) - needed:
+                raise (ended or failures)[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return finished
+
+
+async def run_foreach_node(frame: Frame, node_id: str, node: ForeachNode, step: str) -> NodeResult:
+    """Run the body once per item, at most `max_concurrency` at a time; items keep their order in the result."""
+    items = frame.evaluate(node.items, f"{node_id}.items")
+    if not isinstance(items, list):
+        raise NodeFailed("expression", f"{node_id}.items gave {type(items).__name__}, not a list")
+    if len(items) > MAX_ITEMS:
+        raise NodeFailed("too_many_items", f"{node_id} has {len(items)} items; one foreach takes {MAX_ITEMS}")
+    gate = asyncio.Semaphore(node.max_concurrency)
+
+    async def one(number: int, item: JsonValue) -> JsonValue:
+        inner = _item_frame(frame, node, step, number, item)
+        async with gate:
+            try:
+                await run_body(inner, node.body.start, node.body.nodes)
+            except NodeFailed as failed:
+                if node.on_item_error != "collect":
+                    raise
+                return {"item": item, "error": {"kind": failed.kind, "message": failed.message}}
+        return _collected(node, inner)
+
+    tasks = [asyncio.ensure_future(one(number, item)) for number, item in enumerate(items)]
+    try:
+        collected: list[JsonValue] = list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    writes: dict[str, JsonValue] = {node.collect.into: collected} if node.collect else {}
+    return NodeResult(writes=writes, facts={"items": len(items)})
+
+
+def _item_frame(frame: Frame, node: ForeachNode, step: str, number: int, item: JsonValue) -> Frame:
+    scope: dict[str, JsonValue] = {node.as_: item, "index": number}
+    inner = Frame(conduct=frame.conduct, values={}, outer=frame, locals=scope)
+    key = number if node.key is None else inner.evaluate(node.key, "key")
+    inner.path = f"{step}[{key}]/"
+    return inner
+
+
+def _collected(node: ForeachNode, inner: Frame) -> JsonValue:
+    if node.collect is None:
+        return None
+    visible = inner.visible()
+    return {name: visible.get(name) for name in node.collect.fields}
+
+
+async def run_wait_node(frame: Frame, node_id: str, node: WaitNode, step: str) -> NodeResult:
+    """Wait for a duration or until a moment; only a timer is held."""
+    if node.for_ is not None:
+        duration = parse_duration(node.for_)
+    else:
+        until = frame.evaluate(node.until, f"{node_id}.until")
+        try:
+            moment = datetime.fromisoformat(str(until))
+            duration = moment - workflow.now()
+        except (ValueError, TypeError) as error:
+            raise NodeFailed("expression", f"{node_id}.until gave {until!r}, not a time with its zone") from error
+    await asyncio.sleep(max(duration / timedelta(seconds=1), 0))
+    return NodeResult(facts={"waited_s": duration / timedelta(seconds=1)})
+
+
+async def run_end_node(frame: Frame, node_id: str, node: EndNode, step: str) -> NodeResult:
+    """End the graph this node stands in, with its outcome."""
+    output = None if node.output is None else frame.evaluate(node.output, f"{node_id}.output")
+    raise Ended(node.outcome, output)
+
+
+EXECUTORS["branch"] = run_branch_node
+EXECUTORS["foreach"] = run_foreach_node
+EXECUTORS["wait"] = run_wait_node
+EXECUTORS["end"] = run_end_node

@@ -1,0 +1,210 @@
+"""Totality of guards: whether the ways on cover every case, and which of them can never be taken.
+
+The proof enumerates: where guards only compare variables with constants, the constants divide the values of each
+variable into finitely many cases, and one sample of each case decides all of it. Guards that do more are not proved.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import Problem
+from engine.process.findings import Finding, error, warning
+from engine.process.logic import Path, Rule, compile_rule, truthy
+from engine.process.logic_tree import Call, Items, Literal, Node
+from engine.process.verify_schema import ANY, look_up, types_of, values_of
+from engine.process.verify_types import Values, variable
+
+MAX_CASES = 5000
+_COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!=", "===", "!=="})
+_CONNECTIVES = frozenset({"and", "or", "!", "!!", "if", "?:"})
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One guarded way: its pointer, where it leads in words, and its guard; None is the default."""
+
+    at: str
+    label: str
+    guard: Any
+
+
+class _Unprovable(Exception):
+    """A guard does more than comparing variables with constants."""
+
+
+class Cases:
+    """The finite cases that guards tell apart, as samples of the context."""
+
+    def __init__(self, schema: dict[str, Any], decisions: Values, local: frozenset[str]) -> None:
+        self.schema = schema
+        self.decisions = decisions
+        self.local = local
+        self.constants: dict[Path, list[Any]] = {}
+
+    def read(self, node: Node) -> None:
+        """Collect the constants each variable is compared with."""
+        if isinstance(node, Literal):
+            return
+        if isinstance(node, Items):
+            raise _Unprovable
+        path = variable(node)
+        if path is not None:
+            self.constants.setdefault(path, [])
+        elif node.op in _CONNECTIVES:
+            for arg in node.args:
+                self.read(arg)
+        elif node.op in _COMPARISONS and len(node.args) == 2:
+            self._compared(node.args[0], node.args[1])
+        elif node.op == "in" and len(node.args) == 2:
+            self._member(node)
+        else:
+            raise _Unprovable
+
+    def _compared(self, left: Node, right: Node) -> None:
+        for one, other in ((left, right), (right, left)):
+            path = variable(one)
+            if path is not None and isinstance(other, Literal) and not isinstance(other.value, (list, dict)):
+                self.constants.setdefault(path, []).append(other.value)
+                return
+        if not (isinstance(left, Literal) and isinstance(right, Literal)):
+            raise _Unprovable
+
+    def _member(self, node: Call) -> None:
+        path, options = variable(node.args[0]), node.args[1]
+        if path is None or not isinstance(options, Literal) or not isinstance(options.value, list):
+            raise _Unprovable
+        self.constants.setdefault(path, []).extend(options.value)
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """Yield one context for each combination of cases."""
+        paths = sorted(self.constants)
+        if any(path != other and other[: len(path)] == path for path in paths for other in paths):
+            raise _Unprovable
+        domains = [self._domain(path) for path in paths]
+        total = 1
+        for domain in domains:
+            total *= len(domain)
+        if total > MAX_CASES:
+            raise _Unprovable
+        for values in itertools.product(*domains):
+            context: dict[str, Any] = {}
+            for path, value in zip(paths, values, strict=True):
+                inner = context
+                for key in path[:-1]:
+                    inner = inner.setdefault(key, {})
+                inner[path[-1]] = value
+            yield context
+
+    def _domain(self, path: Path) -> list[Any]:
+        if path[0] in self.local:
+            raise _Unprovable
+        decided = self.decisions(path)
+        if decided is not None:
+            return decided
+        schema = look_up(self.schema, path).schema
+        finite = values_of(schema)
+        if finite is not None:
+            return finite
+        types = types_of(schema)
+        if types == ANY or types & {"array", "object"}:
+            raise _Unprovable
+        constants = self.constants[path]
+        domain: list[Any] = [None] if "null" in types else []
+        if "boolean" in types:
+            domain += [True, False]
+        if "string" in types:
+            domain += _texts([value for value in constants if isinstance(value, str)])
+        if "number" in types:
+            numbers = [value for value in constants if isinstance(value, (int, float)) and not isinstance(value, bool)]
+            domain += _numbers(numbers, schema)
+        return domain
+
+
+def _texts(constants: list[str]) -> list[Any]:
+    """Return the constants, the empty text, and a text before, between and after them."""
+    ordered = sorted(set(constants))
+    return sorted({"", *ordered, *(f"{text}\u0000" for text in ordered), *([] if ordered else ["a"])})
+
+
+def _numbers(constants: list[int | float], schema: dict[str, Any]) -> list[Any]:
+    """Return the constants and zero with a number on each side of them, within the bounds of the schema."""
+    limits = [schema[word] for word in ("minimum", "maximum") if isinstance(schema.get(word), (int, float))]
+    step: int | float = 1
+    if schema.get("type") != "integer":
+        ordered = sorted({*constants, *limits, 0})
+        gaps = [second - first for first, second in itertools.pairwise(ordered)]
+        step = min([1.0, *gaps]) / 4
+    points = {point for value in (*constants, *limits, 0) for point in (value - step, value, value + step)}
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if schema.get("type") == "integer":
+        points = {point for point in points if point == int(point)}
+    return sorted(
+        point
+        for point in points
+        if (low is None or point >= low)
+        and (high is None or point <= high)
+        and (above is None or point > above)
+        and (below is None or point < below)
+    )
+
+
+def check_ways(ways: list[Way], cases: Cases, at: str, needs_default: bool) -> Iterator[Finding]:
+    """Yield the ways that are never taken, and a case for which there is none when one is needed."""
+    try:
+        rules = [(way, None if way.guard is None else compile_rule(way.guard)) for way in ways]
+        for _, rule in rules:
+            if rule is not None:
+                cases.read(rule.tree)
+        taken, uncovered = _enumerate([rule for _, rule in rules], cases.samples)
+    except _Unprovable:
+        if needs_default and all(way.guard is not None for way in ways):
+            yield error(
+                "no_default", at, "it can't be shown that a guard always holds; add a last transition without when"
+            )
+        return
+    except Problem:
+        return
+    for index, way in enumerate(ways):
+        if index not in taken:
+            yield warning(
+                "never_taken", way.at, f"whenever its guard holds an earlier one does; {way.label} is never taken"
+            )
+    if needs_default and uncovered is not None:
+        yield error("not_total", at, f"no guard holds for {_shown(uncovered)}; add a last transition without when")
+
+
+def _enumerate(
+    rules: list[Rule | None], samples: Callable[[], Iterator[dict[str, Any]]]
+) -> tuple[set[int], dict[str, Any] | None]:
+    """Return which ways are taken in some case, and a case in which none is."""
+    taken: set[int] = set()
+    uncovered: dict[str, Any] | None = None
+    for sample in samples():
+        for index, rule in enumerate(rules):
+            if rule is None or _holds(rule, sample):
+                taken.add(index)
+                break
+        else:
+            uncovered = sample if uncovered is None else uncovered
+    return taken, uncovered
+
+
+def _holds(rule: Rule, sample: dict[str, Any]) -> bool:
+    """Tell whether a guard holds; one that fails takes no way either."""
+    try:
+        return truthy(rule(sample))
+    except Problem:
+        return False
+
+
+def _shown(sample: dict[str, Any], prefix: str = "") -> str:
+    parts: list[str] = []
+    for key, value in sample.items():
+        if isinstance(value, dict):
+            parts.append(_shown(value, f"{prefix}{key}."))
+        else:
+            parts.append(f"{prefix}{key} = {value!r}")
+    return ", ".join(parts) or "any context"

@@ -1,0 +1,239 @@
+"""OpenAI Responses: the official SDK carries the bytes, the events are read here and strictly.
+
+Source: the types of the `openai` SDK 3.54. Always streamed, never retried, nothing stored at the provider. The body
+goes through `extra_body`, because the SDK's own transformation of `input` blocks the event loop for long inputs.
+"""
+
+from typing import Any, cast
+
+import httpx2
+import openai
+from pydantic import JsonValue
+
+from engine.transcript import (
+    Delta,
+    FinishKind,
+    Message,
+    ModelReply,
+    ModelRequest,
+    Native,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    Usage,
+)
+from providers.base import DEFAULT_TIMEOUT_S, LoadMedia, OnDelta
+from providers.errors import MalformedReply, Unauthorized
+from providers.openai_render import API, PROVIDER, render
+from providers.prices import price
+from providers.streams import Attempt, rate_limits
+from providers.wire import Recent, ToolNames, parse_arguments, parsed_output, revealed_tools, settle
+
+BASE_URL = "https://api.openai.com/v1"
+
+INCOMPLETE: dict[str, FinishKind] = {
+    "max_output_tokens": "length",
+    "max_messages": "length",
+    "content_filter": "refusal",
+    "steered": "paused",
+}
+"""`incomplete_details.reason` → the unified finish; a reason that is not listed finishes as `error`."""
+
+_DELTAS = {
+    "response.output_text.delta": "text",
+    "response.refusal.delta": "text",
+    "response.reasoning_summary_text.delta": "reasoning",
+    "response.reasoning_text.delta": "reasoning",
+    "response.function_call_arguments.delta": "tool",
+}
+
+
+class OpenAI:
+    """The Responses wire for one account. Options of a route go onto the wire as they are, apart from `effort`."""
+
+    name = PROVIDER
+
+    def __init__(
+        self,
+        api_key: str = "",
+        base_url: str | None = None,
+        load_media: LoadMedia | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        if not api_key:
+            raise Unauthorized("No API key is configured for openai.", provider=PROVIDER)
+        self._load_media = load_media
+        self._previous: Recent[str] = Recent()
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key,
+            base_url=base_url or BASE_URL,
+            max_retries=0,
+            timeout=httpx2.Timeout(timeout_s, connect=min(10.0, timeout_s)),
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def generate(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelReply:
+        """Stream one Responses call and return its whole reply, or raise a `ProviderError`."""
+        names = ToolNames([*request.tools, *revealed_tools(request.messages)], PROVIDER, request.route.model)
+        compare_with = self._previous.get(request.cache_key) if request.cache_key is not None else None
+        body = await render(request, names, self._load_media, compare_with)
+        attempt = Attempt(PROVIDER, request.route.model)
+        reader = _Reader(attempt, names, request)
+        try:
+            async with self._client.responses.with_streaming_response.create(
+                model=request.route.model, stream=True, extra_body=body
+            ) as response:
+                attempt.opened(response.headers, response.headers.get("x-request-id"))
+                await attempt.follow(response.iter_bytes(), reader, on_delta)
+        except openai.APIStatusError as error:
+            raise attempt.refused(error.status_code, error.response.headers, error.body) from error
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            raise attempt.cut(error) from error
+        if request.cache_key is not None:
+            self._previous.put(request.cache_key, reader.response["id"])
+        return reader.reply()
+
+
+class _Reader:
+    """Gathers the finished output items; the terminal event says whether they are all."""
+
+    def __init__(self, attempt: Attempt, names: ToolNames, request: ModelRequest) -> None:
+        self.finished = False
+        self._reply: ModelReply | None = None
+        self._request = request
+        self.response: dict[str, Any] = {}
+        self._attempt = attempt
+        self._names = names
+        self._done: dict[int, dict[str, Any]] = {}
+        self._call_ids: dict[int, str] = {}
+
+    def take(self, event: dict[str, Any]) -> Delta | None:
+        """Take one event; kinds that are not known are passed over."""
+        kind = event["type"]
+        if kind in _DELTAS:
+            call_id = self._call_ids.get(event["output_index"]) if _DELTAS[kind] == "tool" else None
+            return Delta(kind=cast(Any, _DELTAS[kind]), text=event["delta"], call_id=call_id)
+        if kind == "response.output_item.added" and event["item"]["type"] == "function_call":
+            self._call_ids[event["output_index"]] = event["item"]["call_id"]
+        elif kind == "response.output_item.done":
+            self._done[event["output_index"]] = event["item"]
+        elif kind in ("response.completed", "response.incomplete"):
+            self.response = event["response"]
+            self._check_items()
+            self._reply = self._whole(self._request)
+            self.finished = True
+        elif kind == "response.failed":
+            raise self._attempt.broken(event["response"].get("error") or {})
+        elif kind == "error":
+            raise self._attempt.broken(event["error"] if isinstance(event.get("error"), dict) else event)
+        return None
+
+    def _check_items(self) -> None:
+        """Complete the items from the terminal event, which holds what an unfinished output never closed."""
+        final: list[dict[str, Any]] = self.response.get("output") or []
+        if final and any(index >= len(final) for index in self._done):
+            raise self._attempt.failure(MalformedReply, "openai ended a response with fewer items than it streamed.")
+        for index, item in enumerate(final):
+            self._done.setdefault(index, item)
+
+    def reply(self) -> ModelReply:
+        """Return the whole reply; there is one once the reader has finished."""
+        assert self._reply is not None
+        return self._reply
+
+    def _whole(self, request: ModelRequest) -> ModelReply:
+        """Put the reply together, with its items verbatim in the order of the output."""
+        items = [item for _, item in sorted(self._done.items())]
+        refused = any(content["type"] == "refusal" for item in items for content in _contents(item))
+        kind: FinishKind = "refusal" if refused else "done"
+        raw = str(self.response.get("status") or "completed")
+        if raw == "incomplete":
+            raw = str((self.response.get("incomplete_details") or {}).get("reason") or "incomplete")
+            kind = INCOMPLETE.get(raw, "error")
+        parts, finish = settle(self._parts(items), kind, raw)
+        model = str(self.response.get("model") or request.route.model)
+        native = Native(
+            provider=PROVIDER,
+            api=API,
+            model=model,
+            blocks=tuple(cast(JsonValue, item) for item in items),
+            renderer=request.renderer,
+        )
+        usage = read_usage(self.response.get("usage") or {})
+        return ModelReply(
+            message=Message(role="assistant", parts=parts, native=native),
+            usage=usage,
+            finish=finish,
+            price=price(PROVIDER, model, usage),
+            provider=PROVIDER,
+            model=model,
+            request_id=self._attempt.request_id,
+            output=parsed_output(request, parts, finish),
+            diagnostics=self._diagnostics(items),
+        )
+
+    def _parts(self, items: list[dict[str, Any]]) -> list[Part]:
+        parts: list[Part] = []
+        for item in items:
+            if item["type"] == "message":
+                texts = [content.get("text") or content.get("refusal") or "" for content in _contents(item)]
+                parts.extend(Text(text=text) for text in texts if text)
+            elif item["type"] == "reasoning":
+                thoughts = [entry["text"] for entry in item.get("summary") or item.get("content") or []]
+                if thoughts:
+                    parts.append(Reasoning(text="\n\n".join(thoughts)))
+            elif item["type"] == "function_call":
+                parts.append(self._call(item))
+        return parts
+
+    def _call(self, item: dict[str, Any]) -> ToolCall:
+        text = item["arguments"]
+        whole = item.get("status", "completed") == "completed"
+        arguments = parse_arguments(text) if whole else None
+        return ToolCall(
+            id=item["call_id"],
+            name=self._names.from_wire(item["name"]),
+            arguments=arguments or {},
+            malformed=text if arguments is None else None,
+        )
+
+    def _diagnostics(self, items: list[dict[str, Any]]) -> dict[str, JsonValue]:
+        found: dict[str, JsonValue] = {"message_id": self.response["id"]}
+        cache = self.response.get("prompt_cache_diagnostics")
+        if isinstance(cache, dict):
+            found["cache"] = cast(JsonValue, cache)
+            found["cache_miss"] = cast(dict[str, JsonValue], cache).get("reason")
+        if self.response.get("input_transformations"):
+            found["input_transformations"] = self.response["input_transformations"]
+        phases = [item["phase"] for item in items if item.get("phase")]
+        if phases:
+            found["phase"] = phases[-1]
+        limits = rate_limits(self._attempt.headers)
+        return {**found, "rate_limits": limits} if limits else found
+
+
+def _contents(item: dict[str, Any]) -> list[dict[str, Any]]:
+    return item["content"] if item["type"] == "message" else []
+
+
+def read_usage(raw: dict[str, Any]) -> Usage:
+    """Return the unified usage; this wire's `input_tokens` includes what was read from and written to caches."""
+    inside = raw.get("input_tokens_details") or {}
+    total = int(raw.get("input_tokens") or 0)
+    read = int(inside.get("cached_tokens") or 0)
+    written = int(inside.get("cache_write_tokens") or 0)
+    long = int((inside.get("cache_write_tokens_details") or {}).get("ttl_12h_tokens") or 0)
+    return Usage(
+        input_total=total,
+        input_uncached=max(0, total - read - written),
+        cache_read=read,
+        cache_write_short=max(0, written - long),
+        cache_write_long=long,
+        output_total=int(raw.get("output_tokens") or 0),
+        reasoning=int((raw.get("output_tokens_details") or {}).get("reasoning_tokens") or 0),
+        raw=raw,
+    )

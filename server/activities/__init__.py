@@ -1,0 +1,1 @@
+"""The real activities behind the stubs of `engine.ports`: where workflows meet stores, tools and models."""

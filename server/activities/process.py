@@ -1,0 +1,208 @@
+"""Activities of processes and interactions: load and pin a definition, call a model through a prompt, call a tool."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from content.definitions import ProcessDefinitions
+from content.interactions import Execution, Interactions, RenderedInteraction
+from engine.errors import Invalid
+from engine.ports import (
+    InteractionCall,
+    InteractionResult,
+    ProcessAddress,
+    ProcessSnapshot,
+    ToolInvocation,
+    ToolOutcome,
+    call_tool,
+    load_process,
+    run_interaction,
+)
+from engine.process.definition import parse_definition
+from engine.transcript import Media, Message, ModelReply, ModelRequest, Part, Text
+from engine.values import Spent, digest
+from providers.output import generate_validated
+from server.activities.guard import implements
+from server.activities.keeping import keep_as_artifact
+from server.models import Models, Routed
+from server.store.effects import SqlEffects
+from server.store.runs import SqlRunStore
+from skills.services import Services, ToolContext
+from skills.toolbox import Toolbox
+
+MAX_OUTPUT_TOKENS = 8_192
+TEXT_ONLY: dict[str, Any] = {"type": "object"}
+
+
+class ProcessParts(Protocol):
+    """What the activities of processes need of the house."""
+
+    @property
+    def runs(self) -> SqlRunStore:
+        """The runs."""
+        ...
+
+    @property
+    def effects(self) -> SqlEffects:
+        """The record of effects."""
+        ...
+
+    @property
+    def definitions(self) -> ProcessDefinitions:
+        """The published processes."""
+        ...
+
+    @property
+    def interactions(self) -> Interactions:
+        """The published interactions."""
+        ...
+
+    @property
+    def models(self) -> Models:
+        """The routes to models."""
+        ...
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """The tools."""
+        ...
+
+    @property
+    def services(self) -> Services:
+        """What tools may reach."""
+        ...
+
+
+def process_activities(parts: ProcessParts) -> list[Callable[[Any], Awaitable[Any]]]:
+    """Return the activities over the house's parts."""
+
+    @implements(load_process)
+    async def load(address: ProcessAddress) -> ProcessSnapshot:
+        return await _load(parts, address)
+
+    @implements(run_interaction)
+    async def interact(call: InteractionCall) -> InteractionResult:
+        return await _interact(parts, call)
+
+    @implements(call_tool)
+    async def tool(invocation: ToolInvocation) -> ToolOutcome:
+        return await _call(parts, invocation)
+
+    return [load, interact, tool]
+
+
+async def _load(parts: ProcessParts, address: ProcessAddress) -> ProcessSnapshot:
+    """Return the pinned version as data; interactions named by a label are pinned to the version it points at now."""
+    version = await parts.definitions.resolve(address.principal, f"{address.name}@{address.version}")
+    definition = parse_definition(version.text)
+    canonical = definition.canonical()
+    await _pin(parts, address, canonical)
+    return ProcessSnapshot(definition=canonical, digest=digest(canonical), version=str(version.number))
+
+
+async def _pin(parts: ProcessParts, address: ProcessAddress, graph: dict[str, Any]) -> None:
+    for node in graph.get("nodes", {}).values():
+        if node.get("type") == "interaction":
+            found = await parts.interactions.resolve(address.principal, node["interaction"])
+            node["interaction"] = f"{found.name}@{found.version}"
+        for body in [node.get("body"), *(arm.get("body") for arm in node.get("arms", []))]:
+            if body:
+                await _pin(parts, address, body)
+
+
+async def _interact(parts: ProcessParts, call: InteractionCall) -> InteractionResult:
+    """Render, call and validate once; a repeat after the answer was recorded gives the recorded answer."""
+    key = f"{call.run.run_id}/{call.key}/interaction"
+    begun = await parts.effects.begin(call.run, key)
+    if begun.state == "done":
+        return InteractionResult.model_validate(begun.outcome)
+    rendered = await parts.interactions.render(call.principal, call.interaction, call.parameters)
+    routed = parts.models.route(("node", call.route), ("interaction", rendered.route))
+    schema = call.result_schema or rendered.output_schema or TEXT_ONLY
+    request = ModelRequest(
+        route=routed.route,
+        messages=tuple(_message(message, number < rendered.stable_prefix) for number, message in _numbered(rendered)),
+        output_schema=schema,
+        max_output_tokens=MAX_OUTPUT_TOKENS,
+        cache_key=f"{rendered.name}@{rendered.version}",
+    )
+    provider = await parts.models.provider(call.run.tenant, routed.route.provider)
+    started = time.monotonic()
+    reply, tries = await generate_validated(provider, request, attempts=1 + rendered.retry_invalid)
+    spent = Spent()
+    for one in tries:
+        spent = spent.plus(one.spent)
+    latency_ms = (time.monotonic() - started) * 1000
+    execution_id = await _record(parts, call, rendered, routed, reply, tries, latency_ms)
+    result = InteractionResult(
+        output=reply.output,
+        interaction=rendered.name,
+        version=str(rendered.version),
+        digest=rendered.digest,
+        provider=reply.provider,
+        model=reply.model,
+        finish=reply.finish,
+        spent=spent,
+        tries=len(tries),
+        execution_id=execution_id,
+    )
+    await parts.effects.finish(call.run, key, result.model_dump(mode="json"))
+    return result
+
+
+def _numbered(rendered: RenderedInteraction) -> "enumerate[dict[str, Any]]":
+    return enumerate(rendered.messages)
+
+
+def _message(message: dict[str, Any], stable: bool) -> Message:
+    role = "assistant" if message["role"] == "model" else message["role"]
+    parts = tuple(_part(part) for part in message["content"])
+    return Message(role=role, parts=parts, breakpoint=stable)
+
+
+def _part(part: dict[str, Any]) -> Part:
+    media = part.get("media")
+    if media is None:
+        return Text(text=part.get("text", ""))
+    if not str(media["url"]).startswith("blob:"):
+        raise Invalid(f"media {str(media['url'])[:80]!r} is no stored blob; pass blob:<digest> of an object's version")
+    return Media(ref=media["url"].removeprefix("blob:"), mime=media.get("contentType") or "application/octet-stream")
+
+
+async def _record(
+    parts: ProcessParts,
+    call: InteractionCall,
+    rendered: RenderedInteraction,
+    routed: Routed,
+    reply: ModelReply,
+    tries: tuple[ModelReply, ...],
+    latency_ms: float,
+) -> str:
+    execution = Execution(
+        key=f"{call.run.run_id}/{call.key}",
+        interaction=rendered.name,
+        version=rendered.version,
+        parameters=call.parameters,
+        rendered_digest=rendered.digest,
+        run_id=call.run.run_id,
+        provider=reply.provider,
+        model=reply.model,
+        route_origin=routed.origin,
+        options=routed.route.options,
+        usage=reply.usage.model_dump(mode="json"),
+        price=reply.price.model_dump(mode="json"),
+        latency_ms=latency_ms,
+        finish=reply.finish.unified,
+        valid=True,
+        tries=len(tries),
+    )
+    return await parts.interactions.record_execution(call.principal, execution)
+
+
+async def _call(parts: ProcessParts, invocation: ToolInvocation) -> ToolOutcome:
+    ctx = ToolContext(principal=invocation.principal, services=parts.services, key=invocation.key, run=invocation.run)
+    keep = keep_as_artifact(
+        parts.runs, invocation.run, f"tools/{invocation.key.rpartition('/')[2]}.txt", invocation.key
+    )
+    ran = await parts.toolbox.run_with_effects(ctx, invocation.tool, invocation.arguments, keep=keep)
+    return ran.outcome

@@ -1,0 +1,34 @@
+"""Activities of the run model itself."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from content.templates import parse
+from engine.ports import ChildStart, Texts, apply_change, create_child, load_run, render_texts
+from engine.runs import Change, Recorded, Run, RunRef
+from server.activities.guard import implements
+from server.store.runs import SqlRunStore
+
+
+def run_activities(runs: SqlRunStore) -> list[Callable[[Any], Awaitable[Any]]]:
+    """Return the activities over one store."""
+
+    @implements(load_run)
+    async def load(ref: RunRef) -> Run:
+        return await runs.load(ref)
+
+    @implements(apply_change)
+    async def apply(change: Change) -> Recorded:
+        return await runs.apply(change)
+
+    @implements(create_child)
+    async def create(child: ChildStart) -> RunRef:
+        run, _ = await runs.create(child.principal, child.start, run_id=child.run_id)
+        return run.ref
+
+    @implements(render_texts)
+    async def render(texts: Texts) -> Texts:
+        rendered = {name: parse(source, name=name).render(texts.data) for name, source in texts.texts.items()}
+        return Texts(texts=rendered)
+
+    return [load, apply, create, render]

@@ -1,0 +1,213 @@
+"""The server factory: providers in, one MCP server out, for both protocol eras and every transport.
+
+The product, the conformance suite and the tests build their servers here, so what is tested is what is served.
+"""
+
+import base64
+import binascii
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import mcp_types as types
+from mcp.server.caching import CacheHint
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from engine.errors import Problem
+from engine.values import canonical_json
+from server.mcp.house import Call, House, Session, principal_of
+from server.mcp.kept import Kept
+from server.mcp.library import LibraryResources
+from server.mcp.prompts import InteractionPrompts
+from server.mcp.provider import Provider
+from server.mcp.resources import RunResources, SkillResources, no_such_resource
+from server.mcp.tools import SkillTools
+
+logger = logging.getLogger(__name__)
+
+NAME = "upstairs"
+PAGE = 100
+LIST_TTL_MS = 60_000
+
+INSTRUCTIONS = (
+    "An agent platform: durable runs of agents and processes, versioned prompts, content to search and cite. "
+    "Call learn_<skill> first: it answers with instructions, the schemas of the skill's tools and a ticket for "
+    "use_tool. Whatever takes long answers with a run id at once: follow it with get_run, answer what it waits for "
+    "with answer_run."
+)
+
+Item = TypeVar("Item")
+
+
+def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = ()) -> Server[Session]:
+    """Return the MCP server of `house`; `extra_providers` are asked after its own.
+
+    It serves 2026-07-28 and the handshake eras before it, and holds no state of a caller: sessions of the old eras
+    belong to the transport.
+    """
+    kept = Kept()
+    surface = Surface(
+        [
+            SkillTools(house, kept),
+            RunResources(house),
+            SkillResources(house, kept),
+            LibraryResources(house),
+            InteractionPrompts(house),
+            *extra_providers,
+        ]
+    )
+    listed = CacheHint(ttl_ms=LIST_TTL_MS, scope="private")
+    server: Server[Session] = Server(
+        NAME,
+        version=house.version,
+        title="Upstairs",
+        instructions=INSTRUCTIONS,
+        cache_hints={
+            "tools/list": listed,
+            "prompts/list": listed,
+            "resources/templates/list": listed,
+            "resources/list": CacheHint(scope="private"),
+            "resources/read": CacheHint(scope="private"),
+        },
+        lifespan=_lifespan,
+        # None makes the transport list all tools before each call, to look for arguments that travel as headers
+        # too; the house's own tools have none.
+        get_tool_input_schema=None if extra_providers else _no_schema,
+        on_list_tools=surface.list_tools,
+        on_call_tool=surface.call_tool,
+        on_list_resources=surface.list_resources,
+        on_list_resource_templates=surface.list_templates,
+        on_read_resource=surface.read_resource,
+        on_list_prompts=surface.list_prompts,
+        on_get_prompt=surface.get_prompt,
+        on_completion=surface.complete,
+    )
+    security = RequestStateSecurity(keys=[house.token], bind_principal=_bound_to)
+    server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
+    server.middleware.append(no_internals)
+    return server
+
+
+@asynccontextmanager
+async def _lifespan(_: Server[Session]) -> AsyncGenerator[Session]:
+    yield Session()
+
+
+def _no_schema(name: str) -> None:
+    return None
+
+
+def _bound_to(call: ServerRequestContext[Any, Any]) -> str:
+    principal = principal_of(call)
+    return canonical_json([principal.tenant, principal.subject])
+
+
+async def no_internals(call: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Let no exception of ours reach a client as it is: a `Problem` becomes its message, a defect a reference."""
+    try:
+        return await call_next(call)
+    except (MCPError, ValidationError):
+        raise
+    except Problem as problem:
+        raise MCPError(types.INVALID_PARAMS, problem.message, {"code": problem.code, **problem.details}) from None
+    except Exception:
+        reference = secrets.token_hex(4)
+        logger.exception("the request %s failed (reference %s)", call.method, reference)
+        raise MCPError(
+            types.INTERNAL_ERROR, f"The server failed on {call.method}; its log has the reason under {reference}"
+        ) from None
+
+
+class Surface:
+    """The handlers of a server over its providers: lists are joined, a name is asked of one provider after another."""
+
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        """Keep the providers, first asked first."""
+        self._providers = providers
+
+    async def list_tools(self, call: Call, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        """Return all tools on one page: a client that pages would otherwise see a changing list."""
+        return types.ListToolsResult(tools=[tool for one in self._providers for tool in await one.tools(call)])
+
+    async def call_tool(
+        self, call: Call, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        """Run a tool."""
+        for provider in self._providers:
+            if (result := await provider.call_tool(call, params)) is not None:
+                return result
+        raise MCPError(
+            types.INVALID_PARAMS,
+            f"There is no tool {params.name[:80]!r}; tools/list and find_tools show those there are",
+        )
+
+    async def list_resources(
+        self, call: Call, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        """Return a page of resources."""
+        found = [resource for one in self._providers for resource in await one.resources(call)]
+        page, cursor = paged(found, params)
+        return types.ListResourcesResult(resources=page, next_cursor=cursor)
+
+    async def list_templates(
+        self, call: Call, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        """Return the templates."""
+        found = [template for one in self._providers for template in await one.templates(call)]
+        page, cursor = paged(found, params)
+        return types.ListResourceTemplatesResult(resource_templates=page, next_cursor=cursor)
+
+    async def read_resource(
+        self, call: Call, params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult | types.InputRequiredResult:
+        """Read a resource."""
+        for provider in self._providers:
+            if (result := await provider.read_resource(call, params)) is not None:
+                return result
+        raise no_such_resource(str(params.uri), "resources/templates/list shows the forms there are")
+
+    async def list_prompts(self, call: Call, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
+        """Return a page of prompts."""
+        found = [prompt for one in self._providers for prompt in await one.prompts(call)]
+        page, cursor = paged(found, params)
+        return types.ListPromptsResult(prompts=page, next_cursor=cursor)
+
+    async def get_prompt(
+        self, call: Call, params: types.GetPromptRequestParams
+    ) -> types.GetPromptResult | types.InputRequiredResult:
+        """Render a prompt."""
+        for provider in self._providers:
+            if (result := await provider.get_prompt(call, params)) is not None:
+                return result
+        raise MCPError(
+            types.INVALID_PARAMS, f"There is no prompt {params.name[:80]!r}; prompts/list shows those there are"
+        )
+
+    async def complete(self, call: Call, params: types.CompleteRequestParams) -> types.CompleteResult:
+        """Complete an argument; what nobody completes has no suggestions."""
+        for provider in self._providers:
+            if (result := await provider.complete(call, params)) is not None:
+                return result
+        return types.CompleteResult(completion=types.Completion(values=[], has_more=False))
+
+
+def paged(items: Sequence[Item], params: types.PaginatedRequestParams | None) -> tuple[list[Item], str | None]:
+    """Return the page that the cursor of `params` names and the cursor of the next one, if there is one."""
+    cursor = params.cursor if params is not None else None
+    start = 0
+    if cursor is not None:
+        try:
+            start = int(base64.urlsafe_b64decode(cursor).decode().removeprefix("from:"))
+        except (ValueError, binascii.Error):
+            start = -1
+        if not 0 < start < 1 << 31:
+            raise MCPError(types.INVALID_PARAMS, "The cursor is none of this list; start again without one")
+    following = start + PAGE
+    more = base64.urlsafe_b64encode(f"from:{following}".encode()).decode() if following < len(items) else None
+    return list(items[start:following]), more

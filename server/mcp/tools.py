@@ -1,0 +1,172 @@
+"""The tools of the house over MCP: the stable short list, and every call through the one chain of the toolbox."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import mcp_types as types
+from pydantic import JsonValue
+
+from engine.errors import NotFound, Problem
+from engine.transcript import ToolSpec
+from engine.values import new_id
+from server.mcp.house import Call, House, principal_of
+from server.mcp.kept import Kept
+from server.mcp.provider import Provider
+from skills.services import ToolContext
+from skills.tool import ToolReply
+from skills.toolbox import Resolved, problem_text
+
+logger = logging.getLogger(__name__)
+
+ALWAYS_LOAD: dict[str, Any] = {"anthropic/alwaysLoad": True}
+USE_TOOL = "use_tool"
+FOLLOWED = ("get_run",)
+
+
+class SkillTools(Provider):
+    """`learn_<skill>`, the core tools and `use_tool`, the same for every connection of one principal.
+
+    A tool of a skill may also be called by its full name: showing tools late is no authorisation.
+    """
+
+    def __init__(self, house: House, kept: Kept) -> None:
+        """Keep what is needed; `kept` takes the texts of answers that are cut."""
+        self._house = house
+        self._toolbox = house.toolbox
+        self._kept = kept
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def tools(self, call: Call) -> Sequence[types.Tool]:
+        """Return the short list; it depends on the caller's rights and on nothing else."""
+        return [described(spec) for spec in self._toolbox.surface(principal_of(call))]
+
+    async def call_tool(self, call: Call, params: types.CallToolRequestParams) -> types.CallToolResult | None:
+        """Run a tool; what goes wrong in it is an answer the model can act on."""
+        principal = principal_of(call)
+        arguments = cast("dict[str, JsonValue]", params.arguments or {})
+        try:
+            resolved = self._toolbox.resolve(principal, params.name, arguments)
+        except NotFound as problem:
+            if params.name != USE_TOOL:
+                return None
+            return failure(problem)
+        except Problem as problem:
+            return failure(problem)
+        context = ToolContext(
+            principal=principal, services=self._house.services, key=new_id("call"), progress=_Progress(call)
+        )
+
+        async def keep(text: str) -> str:
+            return self._kept.keep(principal, text)
+
+        running = self._toolbox.call(context, params.name, arguments, keep=keep)
+        try:
+            async with self._followed(call, context, resolved):
+                # A client that goes away may stop a reading; what has effects is carried to its end.
+                reply = await (running if resolved.spec.effect == "read_only" else self._to_its_end(running))
+        except Problem as problem:
+            return failure(problem)
+        listed = resolved.spec.name == params.name and resolved.spec.output_schema is not None
+        return success(reply, has_schema=listed)
+
+    @asynccontextmanager
+    async def _followed(self, call: Call, context: ToolContext, resolved: Resolved) -> AsyncGenerator[None]:
+        """Carry the live deltas of the run that is asked for as progress, to a client that wants progress."""
+        run_id = resolved.arguments.get("run_id")
+        wanted = call.meta is not None and "progress_token" in call.meta
+        if not wanted or resolved.spec.name not in FOLLOWED or not isinstance(run_id, str):
+            yield
+            return
+        following = asyncio.ensure_future(self._follow(context, run_id))
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+
+    async def _follow(self, context: ToolContext, run_id: str) -> None:
+        assert context.progress is not None
+        try:
+            run = await self._house.services.runs.get(context.principal, run_id)
+        except NotFound:
+            return
+        async with self._house.hub.watch(run.ref) as deltas:
+            await context.progress(run.events, None, f"{run.status} {run.position}".strip())
+            count = 1
+            while True:
+                delta = await deltas.get()
+                text = delta.data.get("text")
+                count += 1
+                # Between this event and the next: deltas have no number of their own.
+                await context.progress(run.events + 1 - 1 / count, None, text if isinstance(text, str) else delta.type)
+
+    async def _to_its_end(self, running: Coroutine[Any, Any, ToolReply]) -> ToolReply:
+        task = asyncio.ensure_future(running)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[ToolReply]) -> None:
+        self._running.discard(task)
+        # Asked for, so that a failure nobody waits for any more is not reported as forgotten.
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Problem):
+            logger.error("a tool call failed after its client had gone", exc_info=error)
+
+
+class _Progress:
+    """Reports what a tool says as progress of the request, only ever forwards, as the protocol wants it."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._last = -1.0
+
+    async def __call__(self, done: float, total: float | None, message: str) -> None:
+        if done > self._last:
+            self._last = done
+            await self._call.session.report_progress(done, total, message or None)
+
+
+def described(spec: ToolSpec) -> types.Tool:
+    """Return a tool as clients see it; those that lead to all others ask hosts not to hide them behind a search."""
+    leads = spec.name == USE_TOOL or spec.name == "learn" or spec.name.startswith("learn_")
+    return types.Tool(
+        name=spec.name,
+        description=spec.description,
+        input_schema=spec.input_schema,
+        output_schema=None if spec.output_schema is None else _published(spec.output_schema),
+        annotations=annotations(spec),
+        _meta=ALWAYS_LOAD if leads else None,
+    )
+
+
+def _published(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return an output schema that a cut answer fits too: it says where the rest is instead of everything else."""
+    return {key: value for key, value in schema.items() if key not in ("required", "additionalProperties")}
+
+
+def annotations(spec: ToolSpec) -> types.ToolAnnotations:
+    """Return what the approval class tells a client; `use_tool` may be any tool."""
+    if spec.effect == "read_only" and spec.name != USE_TOOL:
+        return types.ToolAnnotations(read_only_hint=True)
+    return types.ToolAnnotations(read_only_hint=False, destructive_hint=spec.effect != "side_effecting")
+
+
+def success(reply: ToolReply, *, has_schema: bool) -> types.CallToolResult:
+    """Return an answer: text for models, the same as data where there is data, a link where the text was cut.
+
+    A client that was shown an output schema expects data, of a cut answer too.
+    """
+    content: list[types.ContentBlock] = [types.TextContent(text=reply.text)]
+    structured = reply.value
+    if reply.rest is not None:
+        content.append(types.ResourceLink(uri=reply.rest, name="the whole answer", mime_type="text/plain"))
+        structured = {"cut": {"text": reply.text, "rest": reply.rest}} if has_schema else None
+    return types.CallToolResult(content=content, structured_content=structured)
+
+
+def failure(problem: Problem) -> types.CallToolResult:
+    """Return a problem as a tool error: what happened, with which field, and what to do, the lesson included."""
+    return types.CallToolResult(content=[types.TextContent(text=problem_text(problem))], is_error=True)

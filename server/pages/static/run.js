@@ -1,0 +1,64 @@
+// Keeps the page of one run live: appends durable events by number, shows the message under way beside them.
+const log = document.getElementById("events");
+const live = document.getElementById("live");
+const status = document.getElementById("status");
+
+function node(name, text) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function append(event) {
+  const item = node("li");
+  const details = node("details");
+  const line = node("summary");
+  const time = node("time", event.at.slice(0, 19).replace("T", " "));
+  time.dateTime = event.at;
+  line.append(node("b", String(event.seq)), " ", node("code", event.type), " ", time);
+  details.append(line, node("pre", JSON.stringify(event.data, null, 2)));
+  item.append(details);
+  log.append(item);
+}
+
+function badge(word) {
+  const made = node("span", word);
+  made.className = `badge ${word}`;
+  status.replaceChildren(made);
+}
+
+// A delta belongs to a turn and an attempt at it; a new attempt starts the text again.
+let shown = "";
+let text = "";
+
+function delta(piece) {
+  const place = `${piece.turn}/${piece.attempt}`;
+  if (place !== shown) text = "";
+  shown = place;
+  text += typeof piece.data.text === "string" ? piece.data.text : "";
+  live.textContent = text;
+  live.hidden = text === "";
+}
+
+function settle() {
+  text = "";
+  shown = "";
+  live.hidden = true;
+}
+
+if (log && log.dataset.stream) {
+  const stream = new EventSource(log.dataset.stream);
+  stream.onmessage = (message) => {
+    const event = JSON.parse(message.data);
+    append(event);
+    if (event.type === "run.status") badge(event.data.status);
+    if (event.type === "message.final" || event.type === "turn.restarted") settle();
+    // A task opened or closed changes the form on the page, which the server renders.
+    if (event.type === "run.status" && event.data.status === "waiting") location.reload();
+  };
+  stream.addEventListener("delta", (message) => delta(JSON.parse(message.data)));
+  stream.addEventListener("end", () => {
+    stream.close();
+    location.reload();
+  });
+}

@@ -1,0 +1,206 @@
+"""The composition root: every part of the house, opened in order and closed in reverse."""
+
+import getpass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+
+import content.tables
+from content.blobs import Blobs
+from content.database import Database
+from content.definitions import ProcessDefinitions
+from content.interactions import Interactions
+from content.objects import ContentStore
+from content.search import ContentSearch
+from engine.errors import Invalid
+from engine.values import PLATFORM_ROLES, Principal
+from server.activities.agent import AgentWork, agent_activities
+from server.activities.intake import intake_activities, receive_file
+from server.activities.process import process_activities
+from server.activities.runs import run_activities
+from server.codec import make_data_converter
+from server.control import Runs
+from server.data_folder import DataFolder
+from server.embedding import LazyEmbedder
+from server.hub import Hub
+from server.keys import KeyRing, open_key_ring
+from server.models import Models
+from server.payloads import open_payload_store
+from server.settings import Settings
+from server.store import tables
+from server.store.effects import SqlEffects
+from server.store.runs import SqlRunStore
+from server.store.secrets import SqlSecrets
+from server.temporal import connect
+from server.verification import verify_text
+from skills.catalogue import Catalogue
+from skills.core import CORE_TOOLS
+from skills.services import Services
+from skills.toolbox import Toolbox
+
+LOCAL_TENANT = "local"
+SCHEMA = (content.tables, tables)
+"""Importing the tables is what enters them into the metadata that migrations are compared with."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The house of one process; `open_platform` makes it."""
+
+    settings: Settings
+    folder: DataFolder
+    keys: KeyRing
+    database: Database
+    blobs: Blobs
+    hub: Hub
+    runs: SqlRunStore
+    effects: SqlEffects
+    secrets: SqlSecrets
+    content: ContentStore
+    search: ContentSearch
+    interactions: Interactions
+    definitions: ProcessDefinitions
+    models: Models
+    embedder: LazyEmbedder
+    catalogue: Catalogue
+    toolbox: Toolbox
+    services: Services
+    client: Client
+    control: Runs
+
+    @property
+    def version(self) -> str:
+        """The version of the product."""
+        return installed_version("upstairs")
+
+    @property
+    def token(self) -> str:
+        """The secret of loopback HTTP."""
+        return self.folder.token()
+
+    def local_user(self, name: str | None) -> Principal:
+        """Return the principal of a local user; None is the user that the server runs as.
+
+        Raises:
+            Invalid: the settings name no such user.
+        """
+        return local_user(self.settings, name)
+
+    def activities(self) -> list[Callable[[Any], Awaitable[Any]]]:
+        """Return every activity of the house."""
+        agents = AgentWork(self.runs, self.models, self.toolbox, self.services, self.content, self.hub)
+        return [
+            *run_activities(self.runs),
+            *agent_activities(agents),
+            *process_activities(self),
+            *intake_activities(self),
+        ]
+
+
+def local_user(settings: Settings, name: str | None) -> Principal:
+    """Return a user of the local tenant: the owner of the data folder, or one that the settings name."""
+    owner = getpass.getuser()
+    if name is None or name == owner:
+        return Principal(tenant=LOCAL_TENANT, subject=owner, roles=PLATFORM_ROLES | set(settings.local.roles))
+    roles = settings.local.users.get(name)
+    if roles is None:
+        known = ", ".join([owner, *settings.local.users])
+        raise Invalid(f"there is no local user {name!r}; the settings name {known} (local.users)", known=known)
+    return Principal(tenant=LOCAL_TENANT, subject=name, roles=frozenset(roles))
+
+
+@asynccontextmanager
+async def open_platform(settings: Settings, folder: DataFolder) -> AsyncGenerator[Platform]:
+    """Open every part; Temporal must be reachable. Nothing is left open when the block ends."""
+    keys = open_key_ring(folder, settings.keys_file)
+    database = Database(settings.database)
+    blobs = Blobs(settings.blobs)
+    hub = Hub()
+    try:
+        await database.migrate()
+        converter = make_data_converter(keys, open_payload_store(settings.blobs))
+        client = await connect(settings.temporal, folder, converter)
+        platform = _compose(settings, folder, keys, database, blobs, hub, client)
+        try:
+            yield platform
+        finally:
+            await platform.models.close()
+    finally:
+        await database.close()
+
+
+def _compose(
+    settings: Settings,
+    folder: DataFolder,
+    keys: KeyRing,
+    database: Database,
+    blobs: Blobs,
+    hub: Hub,
+    client: Client,
+) -> Platform:
+    runs = SqlRunStore(database, blobs, keys, hub)
+    effects = SqlEffects(database)
+    secrets = SqlSecrets(database, keys)
+    control = Runs(runs, client, settings.temporal.task_queue_prefix)
+    store = ContentStore(database, blobs)
+    embedder = LazyEmbedder()
+    search = ContentSearch(database)
+    interactions = Interactions(database)
+    catalogue = Catalogue.load(skill_folders(settings))
+    toolbox = Toolbox(catalogue, CORE_TOOLS)
+    definitions = ProcessDefinitions(database, partial(verify_text, toolbox, interactions))
+    services = Services(
+        content=store,
+        interactions=interactions,
+        definitions=definitions,
+        runs=runs,
+        control=control,
+        effects=effects,
+        search=search.search,
+        ingest=partial(receive_file, store, control),
+        verify=partial(verify_text, toolbox, interactions),
+        run_url=partial(run_url, settings),
+    )
+    return Platform(
+        settings=settings,
+        folder=folder,
+        keys=keys,
+        database=database,
+        blobs=blobs,
+        hub=hub,
+        runs=runs,
+        effects=effects,
+        secrets=secrets,
+        content=store,
+        search=search,
+        interactions=interactions,
+        definitions=definitions,
+        models=Models(settings.models, blobs, secrets),
+        embedder=embedder,
+        catalogue=catalogue,
+        toolbox=toolbox,
+        services=services,
+        client=client,
+        control=control,
+    )
+
+
+def skill_folders(settings: Settings) -> Sequence[Path]:
+    """Return the configured folders of further skills, whose code the operator trusts."""
+    return [Path(folder).expanduser() for folder in settings.skills]
+
+
+def run_url(settings: Settings, run_id: str) -> str:
+    """Return the page of a run."""
+    return f"{base_url(settings)}/runs/{run_id}"
+
+
+def base_url(settings: Settings) -> str:
+    """Return where people and clients reach this server."""
+    return settings.public_url or f"http://{settings.host}:{settings.port}"

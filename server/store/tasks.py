@@ -1,0 +1,126 @@
+"""Tasks in SQL: the one object of waiting for a person."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from pydantic import JsonValue
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from content.database import upsert
+from engine.runs import Change, EventDraft, RunRef, Task, TaskStatus
+from engine.values import Principal, utc_now
+from server.store import tables
+
+
+async def open_tasks(connection: AsyncConnection, change: Change) -> list[EventDraft]:
+    """Open the tasks of a change and return their events."""
+    events: list[EventDraft] = []
+    for draft in change.opened:
+        fields = draft.model_dump(mode="json", exclude={"deadline"})
+        await connection.execute(
+            upsert(tables.tasks, connection)
+            .values(
+                tenant=change.run.tenant,
+                run_id=change.run.run_id,
+                status="open",
+                created_at=utc_now(),
+                deadline=draft.deadline,
+                **fields,
+            )
+            .on_conflict_do_nothing()
+        )
+        data = {name: fields[name] for name in ("task_id", "kind", "node", "title", "decisions")}
+        events.append(EventDraft(key=f"{draft.task_id}/opened", type="task.opened", data=data))
+    return events
+
+
+async def close_tasks(connection: AsyncConnection, change: Change) -> list[EventDraft]:
+    """Close the tasks of a change, each only if it is still open, and return their events."""
+    events: list[EventDraft] = []
+    table = tables.tasks
+    for closed in change.closed:
+        answer = closed.answer.model_dump(mode="json") if closed.answer else None
+        result = await connection.execute(
+            table.update()
+            .where(
+                table.c.tenant == change.run.tenant,
+                table.c.task_id == closed.task_id,
+                table.c.run_id == change.run.run_id,
+                table.c.status == "open",
+            )
+            .values(status=closed.status, answer=answer, answered_by=closed.by, answered_at=utc_now())
+        )
+        if result.rowcount:
+            data: dict[str, JsonValue] = {
+                "task_id": closed.task_id,
+                "status": closed.status,
+                "by": closed.by,
+                "answer": answer,
+            }
+            events.append(EventDraft(key=f"{closed.task_id}/closed", type="task.closed", data=data))
+    return events
+
+
+async def move_tasks(connection: AsyncConnection, change: Change) -> list[EventDraft]:
+    """Give open tasks another seat and return their events."""
+    events: list[EventDraft] = []
+    table = tables.tasks
+    for moved in change.moved:
+        seat = moved.seat.model_dump(mode="json")
+        await connection.execute(
+            table.update()
+            .where(table.c.tenant == change.run.tenant, table.c.task_id == moved.task_id, table.c.status == "open")
+            .values(seat=seat)
+        )
+        data: dict[str, JsonValue] = {"task_id": moved.task_id, "seat": seat, "reason": moved.reason}
+        events.append(EventDraft(key=f"{change.key}/moved/{moved.task_id}", type="task.moved", data=data))
+    return events
+
+
+async def cancel_open(connection: AsyncConnection, run: RunRef) -> None:
+    """Close what is still open when a run ends: nobody waits for an answer any more."""
+    table = tables.tasks
+    await connection.execute(
+        table.update()
+        .where(table.c.tenant == run.tenant, table.c.run_id == run.run_id, table.c.status == "open")
+        .values(status="cancelled", answered_at=utc_now())
+    )
+
+
+async def visible(
+    connection: AsyncConnection,
+    principal: Principal,
+    may_see_run: Sequence[sa.ColumnElement[bool]],
+    status: TaskStatus | None,
+    run_id: str | None,
+    limit: int,
+    task_id: str | None = None,
+) -> list[Task]:
+    """Return tasks of runs the principal may see, and those whose seat admits it, oldest first."""
+    table = tables.tasks
+    joined = sa.join(
+        table, tables.runs, sa.and_(table.c.tenant == tables.runs.c.tenant, table.c.run_id == tables.runs.c.run_id)
+    )
+    sees_run = sa.and_(sa.true(), *may_see_run).label("sees_run")
+    query = sa.select(table, sees_run).select_from(joined).where(table.c.tenant == principal.tenant)
+    for column, wanted in ((table.c.status, status), (table.c.run_id, run_id), (table.c.task_id, task_id)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    found: list[Task] = []
+    async for row in await connection.stream(query.order_by(table.c.created_at, table.c.task_id)):
+        task = _task(row)
+        if row.sees_run or task.seat.admits(principal):
+            found.append(task)
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _task(row: "sa.Row[tuple[object, ...]]") -> Task:
+    found = row._mapping  # pyright: ignore[reportPrivateUsage] # SQLAlchemy's documented name
+    return Task(**{name: found[name] for name in Task.model_fields})
+
+
+def ref(task: Task) -> RunRef:
+    """Return the run that waits for a task."""
+    return RunRef(tenant=task.tenant, run_id=task.run_id)

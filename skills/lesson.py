@@ -1,0 +1,81 @@
+"""Lessons: what learning a skill answers, and the ticket that proves it was learned.
+
+A ticket is `skill@digest`. The digest covers the instructions and the schemas that this caller may see, so nothing
+is stored: any replica can check it, it survives restarts, summaries and hand-overs, and it goes stale by itself
+when the skill or the caller's rights change. It is no permission: every call is authorised by itself.
+"""
+
+from dataclasses import dataclass
+
+from engine.transcript import ToolSpec
+from engine.values import Principal, digest
+from skills.catalogue import Skill, skill_key
+from skills.schemas import render
+
+TICKET_LENGTH = 16
+
+_EFFECTS = {
+    "read_only": "only reads",
+    "side_effecting": "has effects",
+    "control": "steers runs",
+    "always_ask": "has effects; a person is asked each time",
+}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The text to hand to a model, the ticket it ends with, and the tools it describes."""
+
+    text: str
+    ticket: str
+    tools: tuple[ToolSpec, ...]
+
+
+def learn(principal: Principal, skill: Skill) -> Lesson:
+    """Return the lesson of `skill` for `principal`: the same bytes in every process for the same rights."""
+    tools = tuple(tool.spec for tool in skill.tools_for(principal))
+    ticket = f"{skill.key}@{_digest(skill, tools)}"
+    parts = [f"# Skill {skill.key}", skill.description, skill.instructions]
+    if tools:
+        parts.append(
+            "## Tools\n"
+            f'Call them with use_tool(ticket="{ticket}", tool="<name>", arguments={{…}}), '
+            "or directly where your client lists them by name."
+        )
+        parts += [render_tool(spec) for spec in tools]
+    parts.append(f"ticket: {ticket}")
+    return Lesson(text="\n\n".join(part for part in parts if part) + "\n", ticket=ticket, tools=tools)
+
+
+def check_ticket(principal: Principal, skill: Skill, ticket: str) -> bool:
+    """Tell whether `ticket` is the one that `skill` gives `principal` now."""
+    name, _, given = ticket.strip().partition("@")
+    tools = tuple(tool.spec for tool in skill.tools_for(principal))
+    return skill_key(name) == skill.key and given == _digest(skill, tools)
+
+
+def ticket_skill(ticket: str) -> str:
+    """Return the skill that a ticket names, or an empty text."""
+    name, at, _ = ticket.strip().partition("@")
+    return skill_key(name) if at else ""
+
+
+def render_tool(spec: ToolSpec) -> str:
+    """Return one tool with its arguments and its answer as short Markdown."""
+    lines = [f"### {spec.name} ({_EFFECTS[spec.effect]})", spec.description]
+    arguments = render(spec.input_schema)
+    lines += ["arguments:", *arguments] if arguments else ["no arguments"]
+    if spec.output_schema is not None:
+        answer = render(spec.output_schema)
+        lines += ["answers:", *answer] if answer else ["answers an object"]
+    return "\n".join(lines)
+
+
+def _digest(skill: Skill, tools: tuple[ToolSpec, ...]) -> str:
+    covered = {
+        "skill": skill.key,
+        "description": skill.description,
+        "instructions": skill.instructions,
+        "tools": [spec.model_dump(mode="json", exclude={"timeout_s", "deferred"}) for spec in tools],
+    }
+    return digest(covered)[:TICKET_LENGTH]

@@ -1,0 +1,216 @@
+"""A small house for the doors: the real run store, toolbox and hub, a skill of its own, a control that records."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import anyio
+from pydantic import Field, JsonValue
+
+from content.blobs import Blobs
+from content.database import Database
+from engine.errors import Conflict, Denied, Invalid, NotFound
+from engine.ports import Control, Say, TaskAnswer
+from engine.runs import (
+    Answer,
+    AuditDraft,
+    Change,
+    EventDraft,
+    Run,
+    Seat,
+    StartRun,
+    Task,
+    TaskClosed,
+    TaskDraft,
+)
+from engine.values import PLATFORM_ROLES, Principal
+from server.hub import Hub
+from server.keys import KeyRing
+from server.settings import Settings
+from server.store.runs import SqlRunStore
+from skills.catalogue import Catalogue
+from skills.runs import get_run
+from skills.services import Services, ToolContext
+from skills.tool import AnyTool, tool
+from skills.toolbox import Toolbox
+
+TOKEN = "the-token-of-the-data-folder-0123456789abcdef"
+
+SKILL = """---
+name: word-counting
+description: Count words and remember them.
+---
+Count before you speak.
+"""
+
+SKILL_TOOLS = '''"""Tools of a test's skill."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from skills.services import ToolContext
+from skills.tool import tool
+
+
+@tool()
+async def count(ctx: ToolContext, text: Annotated[str, Field(description="what to count", min_length=1)]) -> int:
+    """Count the words of a text."""
+    return len(text.split())
+
+
+@tool(effect="side_effecting", roles=("publisher",))
+async def remember(ctx: ToolContext, text: str) -> dict[str, str]:
+    """Remember a text for good."""
+    return {"remembered": text, "by": ctx.principal.subject}
+'''
+
+
+@tool(effect="side_effecting")
+async def start_process(ctx: ToolContext, process: str) -> dict[str, JsonValue]:
+    """Start a run of a process."""
+    run = await ctx.services.control.start(ctx.principal, StartRun(kind="process", definition=process))
+    return {"run_id": run.run_id, "status": run.status}
+
+
+@tool()
+async def long_answer(ctx: ToolContext, words: Annotated[int, Field(ge=1, le=1_000_000)]) -> dict[str, JsonValue]:
+    """Answer at length."""
+    return {"text": "wörd " * words}
+
+
+@tool()
+async def defective(ctx: ToolContext) -> dict[str, JsonValue]:
+    """Fail in a way nobody thought of."""
+    raise RuntimeError("the secret reason")
+
+
+@tool(effect="control", roles=("administrator",))
+async def erase(ctx: ToolContext, what: str) -> dict[str, JsonValue]:
+    """Erase something."""
+    return {"erased": what}
+
+
+CORE: tuple[AnyTool, ...] = tuple(cast(AnyTool, one) for one in (get_run, start_process, long_answer, defective, erase))
+
+
+@dataclass
+class RecordingControl:
+    """Starts and answers in the store alone, without workflows; `gate` holds starts up until it is set."""
+
+    runs: SqlRunStore
+    said: list[Any] = field(default_factory=lambda: [])
+    gate: anyio.Event | None = None
+    begun: anyio.Event | None = None
+    ended: anyio.Event | None = None
+
+    async def start(self, principal: Principal, start: StartRun) -> Run:
+        if self.begun is not None:
+            self.begun.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        run, _ = await self.runs.create(principal, start)
+        if self.ended is not None:
+            self.ended.set()
+        return run
+
+    async def answer(self, principal: Principal, task_id: str, answer: TaskAnswer) -> Task:
+        task = await self.runs.task(principal, task_id)
+        if not task.seat.admits(principal):
+            raise Denied(f"{principal.subject} does not hold the seat")
+        if task.status != "open":
+            raise Conflict(f"already decided by {task.answered_by}")
+        if task.decisions and answer.decision not in task.decisions:
+            raise Invalid(f"decision {answer.decision!r} is not one of {', '.join(task.decisions)}")
+        self.said.append(answer)
+        run = await self.runs.get(principal, task.run_id)
+        closed = TaskClosed(
+            task_id=task_id,
+            status="answered",
+            answer=Answer(decision=answer.decision, values=answer.values, comment=answer.comment),
+            by=principal.subject,
+        )
+        await self.runs.apply(Change(run=run.ref, key=f"close/{task_id}", closed=(closed,)))
+        return await self.runs.task(principal, task_id)
+
+    async def control(self, principal: Principal, run_id: str, control: Control) -> Run:
+        self.said.append(control)
+        return await self.runs.get(principal, run_id)
+
+    async def say(self, principal: Principal, run_id: str, say: Say) -> Run:
+        self.said.append(say)
+        return await self.runs.get(principal, run_id)
+
+
+class Flat:
+    """A house with everything the doors ask for."""
+
+    version = "0.0.test"
+    token = TOKEN
+
+    def __init__(self, database: Database, folder: Path, **settings: Any) -> None:
+        skill = folder / "skills" / "word-counting"
+        skill.mkdir(parents=True, exist_ok=True)
+        (skill / "SKILL.md").write_text(SKILL)
+        (skill / "tools.py").write_text(SKILL_TOOLS)
+        self.hub = Hub()
+        self.settings = Settings(data=folder, **settings)
+        self.runs = SqlRunStore(database, Blobs(folder / "blobs"), KeyRing.in_memory(), self.hub)
+        self.control = RecordingControl(self.runs)
+        self.toolbox = Toolbox(Catalogue.load(library=folder / "skills"), CORE)
+        missing = cast(Any, None)
+        self.services = Services(
+            content=missing,
+            interactions=missing,
+            definitions=missing,
+            runs=self.runs,
+            control=self.control,
+            effects=missing,
+            search=missing,
+            ingest=missing,
+            verify=missing,
+            run_url=lambda run_id: f"http://127.0.0.1/runs/{run_id}",
+        )
+        self.me = Principal(tenant="local", subject="me", roles=PLATFORM_ROLES | {"finance"})
+
+    def local_user(self, name: str | None) -> Principal:
+        if name is None or name == "me":
+            return self.me
+        if name == "finn":
+            return Principal(tenant="local", subject="finn", roles=frozenset({"operator", "sales"}))
+        raise NotFound(f"the settings name no local user {name!r}; they name finn, me")
+
+    async def run(self, **fields: Any) -> Run:
+        """Create a run of mine."""
+        start = StartRun.model_validate({"kind": "process", "definition": "invoice", "title": "Invoice 7", **fields})
+        run, _ = await self.runs.create(self.me, start)
+        return run
+
+    async def step(self, run: Run, key: str, **fields: Any) -> None:
+        """Apply one change with an event and an audit record."""
+        await self.runs.apply(
+            Change.model_validate(
+                {
+                    "run": run.ref,
+                    "key": key,
+                    "events": (EventDraft(key=key, type="node.finished", data={"step": key}),),
+                    "audit": (AuditDraft(key=key, actor="me", action="node.finished"),),
+                    **fields,
+                }
+            )
+        )
+
+    async def ask(self, run: Run, task_id: str, **fields: Any) -> None:
+        """Open a task for the role finance."""
+        draft = TaskDraft.model_validate(
+            {
+                "task_id": task_id,
+                "kind": "decision",
+                "node": "approve",
+                "title": "Approve invoice 7?",
+                "decisions": ("approve", "reject"),
+                "seat": Seat(roles=("finance",)),
+                **fields,
+            }
+        )
+        await self.step(run, f"ask/{task_id}", opened=(draft,), status="waiting", waits_for="finance")
