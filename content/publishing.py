@@ -68,6 +68,8 @@ def _prepare(
     report: dict[str, JsonValue],
 ) -> Extracted:
     text = structure.text
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise Invalid("the text holds the character 0 or half a character, which no database keeps; take them out")
     before = 0
     for number, passage in enumerate(cut):
         if passage.order != number or passage.start < before or text[passage.start : passage.end] != passage.text:

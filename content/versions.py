@@ -5,11 +5,8 @@ authors and publishers read and edit drafts; publishers publish and move labels.
 """
 
 import difflib
-import hashlib
-import re
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, Literal, Self
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
@@ -17,111 +14,38 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from content.database import Database, upsert
 from content.tables import drafts, label_moves, labels, published
-from engine.errors import Conflict, Denied, Exhausted, Invalid, NotFound
-from engine.values import Principal, Value, utc_now
+from content.versioned import (
+    DEFAULT_LABEL,
+    DRAFT,
+    Address,
+    Draft,
+    LabelMove,
+    Listed,
+    Version,
+    checked_name,
+    text_digest,
+)
+from engine.errors import Conflict, Denied, Invalid, NotFound
+from engine.values import Principal, utc_now
 
 Kind = Literal["interaction", "process"]
+Accept = Callable[[str, str], None]
+"""Gets a name and a text; raises a `Problem` if the text must not be kept."""
 
-DEFAULT_LABEL = "production"
-DRAFT = "draft"
-LARGEST_TEXT = 1_000_000
-"""The most characters that a draft may have."""
-
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
-_NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
-
-
-class Address(Value):
-    """Which text is meant: `name` (the label production, else the newest), `name@12`, `name@label`, `name@draft`."""
-
-    name: str
-    selector: int | str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read an address; raises `Invalid` for anything else."""
-        name, at, selector = text.partition("@")
-        checked_name(name)
-        if not at:
-            return cls(name=name)
-        if _NUMBER.fullmatch(selector):
-            return cls(name=name, selector=int(selector))
-        return cls(name=name, selector=checked_name(selector))
-
-    def __str__(self) -> str:
-        return self.name if self.selector is None else f"{self.name}@{self.selector}"
-
-
-class Draft(Value):
-    """The one draft of a name. `revision` counts its edits from 1; an edit names the revision it was made from."""
-
-    name: str
-    revision: int
-    text: str
-    digest: str
-    author: str
-    updated_at: datetime
-
-
-class Version(Value):
-    """A published version: `number` counts from 1 within the name; `digest` is the SHA-256 of the text."""
-
-    name: str
-    number: int
-    text: str
-    digest: str
-    comment: str
-    author: str
-    publisher: str
-    published_at: datetime
-
-    @property
-    def address(self) -> str:
-        """The address that always means this version."""
-        return f"{self.name}@{self.number}"
-
-
-class Listed(Value):
-    """A name: its labels with the numbers they stand at, its newest version, the revision of its draft."""
-
-    name: str
-    labels: dict[str, int]
-    newest: int | None
-    draft_revision: int | None
-
-
-class LabelMove(Value):
-    """One move of a label; `from_number` is None for the first."""
-
-    seq: int
-    label: str
-    from_number: int | None
-    to_number: int
-    by: str
-    at: datetime
-    comment: str
-
-
-def checked_name(name: str) -> str:
-    """Return a name or a label, or raise `Invalid`."""
-    if not _NAME.fullmatch(name):
-        raise Invalid(
-            f"{name[:80]!r} is no name; use a small letter, then up to 63 small letters, digits, `_` or `-`",
-            name=name[:80],
-        )
-    return name
-
-
-def text_digest(text: str) -> str:
-    """Return the SHA-256 of a text in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
+Check = Callable[[Principal, str, str], Awaitable[None]]
+"""Gets who publishes, a name and a text; raises a `Problem` if the text must not be published."""
 
 
 class VersionStore:
     """The texts of one kind. The tenant of the principal and the kind are in every key."""
 
-    def __init__(self, database: Database, kind: Kind) -> None:
+    def __init__(
+        self, database: Database, kind: Kind, *, accept: Accept | None = None, check: Check | None = None
+    ) -> None:
+        """Keep texts of `kind`; `accept` stops a draft from being kept, `check` one from being published."""
         self._database = database
+        self._accept = accept
+        self._check = check
         self.kind: Kind = kind
 
     async def put_draft(self, principal: Principal, name: str, text: str, *, revision: int | None = None) -> Draft:
@@ -133,35 +57,37 @@ class VersionStore:
         """
         self._require(principal, "author", "publisher")
         checked_name(name)
-        if len(text) > LARGEST_TEXT:
-            raise Exhausted(f"{len(text)} characters are more than the {LARGEST_TEXT} a draft may have")
+        digest = text_digest(text)
+        if self._accept is not None:
+            self._accept(name, text)
         async with self._database.write() as connection:
-            row = await self._draft_row(connection, principal, name)
-            digest = _checked_digest(text)
+            row = await self._draft_row(connection, principal, name, lock=True)
             if row is not None and row["digest"] == digest:
                 return _draft(row)
             held = None if row is None else int(row["revision"])
             if held != revision:
                 raise _another_revision(name, revision, row)
-            values = {
-                "revision": (held or 0) + 1,
-                "text": text,
-                "digest": digest,
-                "author": principal.subject,
-                "updated_at": utc_now(),
-            }
-            key = {"tenant": principal.tenant, "kind": self.kind, "name": name}
-            statement = upsert(drafts, connection).values(**key, **values)
+            draft = Draft(
+                name=name,
+                revision=(held or 0) + 1,
+                text=text,
+                digest=digest,
+                author=principal.subject,
+                updated_at=utc_now(),
+            )
+            statement = upsert(drafts, connection).values(tenant=principal.tenant, kind=self.kind, **draft.model_dump())
             # On Postgres two first drafts may meet here; the second finds the first.
             statement = (
                 statement.on_conflict_do_nothing()
                 if held is None
-                else statement.on_conflict_do_update(index_elements=list(key), set_=values)
+                else statement.on_conflict_do_update(
+                    index_elements=["tenant", "kind", "name"], set_=draft.model_dump(exclude={"name"})
+                )
             )
             done = await connection.execute(statement)
             if done.rowcount != 1:
                 raise _another_revision(name, revision, await self._draft_row(connection, principal, name))
-        return Draft(name=name, **values)
+        return draft
 
     async def get_draft(self, principal: Principal, name: str) -> Draft:
         """Return the draft; for whoever is neither author nor publisher there is none."""
@@ -171,43 +97,28 @@ class VersionStore:
             raise NotFound(f"no draft of the {self.kind} {name!r}", name=name)
         return _draft(row)
 
-    async def discard_draft(self, principal: Principal, name: str, *, revision: int) -> None:
-        """Remove the draft of that revision; what is published stays."""
-        self._require(principal, "author", "publisher")
-        async with self._database.write() as connection:
-            row = await self._draft_row(connection, principal, name)
-            if row is not None and row["revision"] != revision:
-                raise _another_revision(name, revision, row)
-            await connection.execute(sa.delete(drafts).where(*self._key(drafts, principal, name)))
-
     async def publish(
-        self,
-        principal: Principal,
-        name: str,
-        *,
-        comment: str = "",
-        revision: int | None = None,
-        check: Callable[[str], None] | None = None,
+        self, principal: Principal, name: str, *, comment: str = "", revision: int | None = None
     ) -> Version:
         """Make the draft the next version; a draft that equals the newest version is that version.
 
-        `revision`, if given, is the one that was reviewed. `check` gets the text and raises to stop the publication.
-        The draft stays, to be edited further.
+        `revision`, if given, is the one that was reviewed. The draft stays, to be edited further.
 
         Raises:
             Denied: the caller is no publisher.
             NotFound: there is no draft.
             Conflict: the draft is at another revision than the one reviewed.
+            Problem: what the store's `check` raises.
         """
         self._require(principal, "publisher")
         draft = await self.get_draft(principal, name)
         if revision is not None and draft.revision != revision:
             raise _another_revision(name, revision, draft.model_dump())
-        if check is not None:
-            check(draft.text)
+        if self._check is not None:
+            await self._check(principal, name, draft.text)
         async with self._database.write() as connection:
             # The check ran outside the transaction; what is published must be what was checked.
-            row = await self._draft_row(connection, principal, name)
+            row = await self._draft_row(connection, principal, name, lock=True)
             if row is None or row["digest"] != draft.digest:
                 raise _another_revision(name, draft.revision, row)
             newest = await self._newest(connection, principal, name)
@@ -227,6 +138,19 @@ class VersionStore:
                 sa.insert(published).values(tenant=principal.tenant, kind=self.kind, **version.model_dump())
             )
         return version
+
+    async def publish_text(self, principal: Principal, name: str, text: str, *, comment: str = "") -> Version:
+        """Make `text` the draft, whatever it was, and publish it: for files that are kept elsewhere.
+
+        Raises:
+            Problem: as `put_draft` and `publish`; a draft that somebody edits in the same moment is a Conflict.
+        """
+        try:
+            revision: int | None = (await self.get_draft(principal, name)).revision
+        except NotFound:
+            revision = None
+        draft = await self.put_draft(principal, name, text, revision=revision)
+        return await self.publish(principal, name, comment=comment, revision=draft.revision)
 
     async def move_label(
         self, principal: Principal, name: str, label: str, number: int, *, comment: str = ""
@@ -272,7 +196,7 @@ class VersionStore:
             await connection.execute(sa.insert(label_moves).values(**key, **move.model_dump()))
         return move
 
-    async def resolve(self, principal: Principal, address: str | Address) -> Version | Draft:
+    async def find(self, principal: Principal, address: str | Address) -> Version | Draft:
         """Return what an address means now: a version, or the draft for `name@draft`.
 
         Raises:
@@ -299,7 +223,7 @@ class VersionStore:
 
     async def diff(self, principal: Principal, before: str | Address, after: str | Address) -> str:
         """Return the unified difference of two texts; nothing if they are the same."""
-        old, new = await self.resolve(principal, before), await self.resolve(principal, after)
+        old, new = await self.find(principal, before), await self.find(principal, after)
         lines = difflib.unified_diff(old.text.splitlines(), new.text.splitlines(), str(before), str(after), lineterm="")
         return "\n".join(lines)
 
@@ -360,8 +284,11 @@ class VersionStore:
     def _key(self, table: sa.Table, principal: Principal, name: str) -> tuple[sa.ColumnElement[bool], ...]:
         return (table.c.tenant == principal.tenant, table.c.kind == self.kind, table.c.name == name)
 
-    async def _draft_row(self, connection: AsyncConnection, principal: Principal, name: str) -> RowMapping | None:
-        found = await connection.execute(sa.select(drafts).where(*self._key(drafts, principal, name)).with_for_update())
+    async def _draft_row(
+        self, connection: AsyncConnection, principal: Principal, name: str, *, lock: bool = False
+    ) -> RowMapping | None:
+        statement = sa.select(drafts).where(*self._key(drafts, principal, name))
+        found = await connection.execute(statement.with_for_update() if lock else statement)
         return found.mappings().one_or_none()
 
     async def _newest(self, connection: AsyncConnection, principal: Principal, name: str) -> RowMapping | None:
@@ -382,13 +309,6 @@ class VersionStore:
         if row is None:
             raise NotFound(f"no published {self.kind} '{name}@{number}'", address=f"{name}@{number}")
         return row
-
-
-def _checked_digest(text: str) -> str:
-    try:
-        return text_digest(text)
-    except UnicodeEncodeError as error:
-        raise Invalid(f"the text holds half a character at position {error.start}; save it as UTF-8") from error
 
 
 def _another_revision(name: str, wanted: int | None, row: Any) -> Conflict:

@@ -30,6 +30,7 @@ def _revise(connection: Connection, message: str) -> None:
     config = migration_config(connection)
     number = len(list((Path(config.get_main_option("script_location") or "") / "versions").glob("[0-9]*.py"))) + 1
     command.revision(config, message=message, autogenerate=True, rev_id=f"{number:04d}")
+    print("Full-text indexes are no tables: call content.tables.create_full_text(op.get_bind()) where one is made.")
 
 
 if __name__ == "__main__":

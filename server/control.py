@@ -134,7 +134,7 @@ class Runs:
         return Unavailable(f"run {run.run_id} is just being started; try again in a moment")
 
     async def reconcile(self) -> Sequence[str]:
-        """Start what a crash left as `starting`, and settle runs whose workflow is over; return the ids that were settled."""
+        """Start what a crash left as `starting`, and settle runs whose workflow is over; return what was settled."""
         old = utc_now() - SETTLED_AFTER
         unsettled = await self._store.unsettled(["starting", "running", "waiting", "paused"])
         return [run.run_id for run in unsettled if run.updated_at < old and await self._settle(run)]

@@ -17,9 +17,13 @@ from server.door import COOKIE, COOKIE_SECONDS, Door, Entry
 from server.mcp.house import PRINCIPAL
 from server.pages.layout import message_page
 from server.settings import LimitSettings
-from server.strict_json import BadJson, check_json
+from server.strict_json import BadJson, check_message
 
 MCP_PATH = "/mcp"
+UPLOAD_PATH = "/api/content"
+UPLOAD_BYTES_PER_SECOND = 1024 * 1024
+"""The slowest upload that is waited for, beyond the time that every request has."""
+
 OPEN_PATHS = ("/health", "/static/")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 IN_THREAD_FROM = 64 * 1024
@@ -107,7 +111,10 @@ class Guard:
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes | Response:
         """Return the whole body, never holding more than the limit, or the refusal of it."""
-        limit = self._limits.max_request_bytes
+        limit, seconds = self._limits.max_request_bytes, self._limits.request_timeout_seconds
+        if scope["path"] == UPLOAD_PATH:
+            limit = self._limits.max_upload_bytes
+            seconds += limit / UPLOAD_BYTES_PER_SECOND
         too_large = f"The body is larger than {limit} bytes, the limit of this server; send less"
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
@@ -115,7 +122,7 @@ class Guard:
             return refused(scope, 413, too_large)
         body = bytearray()
         try:
-            with anyio.fail_after(self._limits.request_timeout_seconds):
+            with anyio.fail_after(seconds):
                 more = True
                 while more:
                     message = await receive()
@@ -128,20 +135,18 @@ class Guard:
         except TimeoutError:
             return refused(scope, 408, "The body did not arrive in time; send it again")
         if _is_mcp(scope["path"]) and scope["method"] == "POST":
-            return await _check_message(scope, bytes(body))
+            return await _checked(scope, bytes(body))
         return bytes(body)
 
 
-async def _check_message(scope: Scope, body: bytes) -> bytes | Response:
+async def _checked(scope: Scope, body: bytes) -> bytes | Response:
     try:
         if len(body) > IN_THREAD_FROM:
-            await anyio.to_thread.run_sync(check_json, body)
+            await anyio.to_thread.run_sync(check_message, body)
         else:
-            check_json(body)
+            check_message(body)
     except BadJson as error:
         return refused(scope, 400, str(error), code=PARSE_ERROR if error.syntax else INVALID_REQUEST)
-    if not body.lstrip().startswith(b"{"):
-        return refused(scope, 400, "Send one JSON-RPC object; batches are not part of this protocol")
     return body
 
 

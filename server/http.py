@@ -23,6 +23,7 @@ from engine.values import Principal
 from server.door import Door
 from server.events import STREAM_HEADERS, cursor_of, event_stream
 from server.guard import MCP_PATH, Guard, refused
+from server.library_api import library_routes
 from server.mcp.house import PRINCIPAL, House, Session
 from server.mcp.surface import make_mcp_server
 from server.pages.inbox import inbox_page, read_values, task_page
@@ -67,6 +68,7 @@ def make_app(house: House, *, server: Server[Session] | None = None) -> Starlett
             Route("/inbox", pages.inbox),
             Route("/inbox/{task_id}", pages.task, methods=["GET"]),
             Route("/inbox/{task_id}", pages.answer, methods=["POST"]),
+            *library_routes(house),
             Route(MCP_PATH, StreamableHTTPASGIApp(sessions)),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

@@ -17,6 +17,7 @@ from content.database import Database
 from content.definitions import ProcessDefinitions
 from content.interactions import Interactions
 from content.objects import ContentStore
+from content.records import Hit
 from content.search import ContentSearch
 from engine.errors import Invalid
 from engine.values import PLATFORM_ROLES, Principal
@@ -103,6 +104,12 @@ class Platform:
         ]
 
 
+async def _search(
+    search: ContentSearch, embedder: LazyEmbedder, principal: Principal, query: str, **options: Any
+) -> Sequence[Hit]:
+    return await search.search(principal, query, embedder=embedder.model, **options)
+
+
 def local_user(settings: Settings, name: str | None) -> Principal:
     """Return a user of the local tenant: the owner of the data folder, or one that the settings name."""
     owner = getpass.getuser()
@@ -162,10 +169,11 @@ def _compose(
         runs=runs,
         control=control,
         effects=effects,
-        search=search.search,
+        search=partial(_search, search, embedder),
         ingest=partial(receive_file, store, control),
         verify=partial(verify_text, toolbox, interactions),
         run_url=partial(run_url, settings),
+        verify_audit=runs.verify_audit,
     )
     return Platform(
         settings=settings,

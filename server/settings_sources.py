@@ -16,6 +16,9 @@ from server.settings import Settings, default_data_folder, lookup, nest, setting
 
 PREFIX = "UPSTAIRS_"
 CONFIG_VARIABLE = "UPSTAIRS_CONFIG"
+EXAMPLE_PREFIX = "UPSTAIRS_EXAMPLE_"
+"""What the examples' own skills read from the environment; no settings of the server."""
+
 FILE_NAME = "upstairs.toml"
 
 # Names that other programs already use; ours win where both are set.
@@ -147,7 +150,7 @@ def _from_environment(
     found: Flat = {}
     origins: dict[tuple[str, ...], Origin] = {}
     for variable, text in environ.items():
-        if variable == CONFIG_VARIABLE or not variable.startswith(PREFIX):
+        if variable == CONFIG_VARIABLE or not variable.startswith(PREFIX) or variable.startswith(EXAMPLE_PREFIX):
             continue
         if variable not in names:
             raise _unknown(variable, "the environment", list(names))

@@ -20,8 +20,9 @@ async def verify_text(
         Invalid: the text is no definition of format 1 at all.
     """
     definition = parse_definition(text)
+    listed = await interactions.list_names(principal)
     names = KnownNames(
-        interactions=frozenset(await interactions.names(principal)),
+        interactions=frozenset(one.name for one in listed if one.newest is not None),
         tools=frozenset(spec.name for spec in toolbox.flat(principal)),
         skills=frozenset(skill.key for skill in toolbox.catalogue.visible(principal)),
     )

@@ -3,20 +3,24 @@
 They are written once, as tools, and called alike by clients over MCP, by agents and by nodes of processes.
 """
 
+import asyncio
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from content.records import Filters, Hit
+from content.versioned import DRAFT, Version
 from engine.errors import Invalid, NotFound
 from engine.interaction import InteractionTask
 from engine.ports import AgentTask
+from engine.process.definition import ProcessDefinition, parse_definition
 from engine.runs import Run, StartRun
 from engine.transcript import Route
-from engine.values import Budget, Value
+from engine.values import Budget, Principal, Value
 from skills.arguments import check, near_names
+from skills.discovery import shortened
 from skills.runs import answer_run, control_run, get_run, list_runs, list_tasks
-from skills.services import ToolContext
+from skills.services import Services, ToolContext
 from skills.tool import AnyTool, tool
 
 STARTERS = ("operator", "author", "publisher", "approver")
@@ -24,6 +28,17 @@ STARTERS = ("operator", "author", "publisher", "approver")
 
 Key = Annotated[str | None, Field(description="the same key again returns the same run", max_length=150)]
 Model = Annotated[str | None, Field(description="provider/model, instead of the configured one")]
+SearchFilters = Annotated[
+    Filters | None,
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "all must hold: kind, tags [], properties {name: value or {min, max}}, content_type, name, "
+            "owner, object_ids [], states [], created_after, created_before",
+        }
+    ),
+]
+"""Written out in words here, and as a whole schema in the lesson of the skill `content`."""
 
 
 class FoundPassage(Value):
@@ -70,7 +85,7 @@ async def search_content(
     ctx: ToolContext,
     query: Annotated[str, Field(description="words or a question", min_length=1, max_length=8000)],
     collection: Annotated[str | None, Field(description="id or name; nested ones are searched too")] = None,
-    filters: Filters | None = None,
+    filters: SearchFilters = None,
     mode: Literal["hybrid", "semantic", "lexical"] = "hybrid",
     limit: Annotated[int, Field(ge=1, le=50)] = 8,
 ) -> FoundPassages:
@@ -98,26 +113,58 @@ def _passage(hit: Hit) -> FoundPassage:
     )
 
 
+class RenderedPrompt(Value):
+    """A prompt as the model would get it."""
+
+    interaction: str
+    version: int = Field(description="0: the draft")
+    digest: str = Field(description="of the messages")
+    model: str | None = Field(description="its route; null: the configured one")
+    messages: list[dict[str, JsonValue]]
+    stable_messages: int = Field(description="so many never change: what a provider caches")
+    output_schema: dict[str, Any] | None
+
+
+@tool()
+async def render_interaction(
+    ctx: ToolContext,
+    interaction: Annotated[str, Field(description="name, name@version, name@label, name@draft", min_length=1)],
+    parameters: Annotated[dict[str, JsonValue], Field(description="by its input schema")] = {},  # noqa: B006
+) -> RenderedPrompt:
+    """Render a versioned prompt without calling a model: messages, version, model route, digest."""
+    found = await ctx.services.interactions.render(ctx.principal, interaction, parameters)
+    return RenderedPrompt(
+        interaction=found.interaction,
+        version=found.version,
+        digest=found.rendered_digest,
+        model=None if found.route is None else str(found.route),
+        messages=list(found.messages),
+        stable_messages=found.stable_messages,
+        output_schema=found.output_schema,
+    )
+
+
 @tool(effect="side_effecting", honours_key=True, timeout_s=40, roles=STARTERS)
 async def run_interaction(
     ctx: ToolContext,
     interaction: Annotated[str, Field(description="name, name@version or name@label", min_length=1)],
-    parameters: Annotated[dict[str, JsonValue], Field(description="as its input schema says")] = {},  # noqa: B006
+    parameters: Annotated[dict[str, JsonValue], Field(description="by its input schema")] = {},  # noqa: B006
     model: Model = None,
     wait_s: Annotated[float, Field(ge=0, le=25)] = 20,
     idempotency_key: Key = None,
 ) -> InteractionRun:
     """Call a model through a versioned prompt and return the validated result, or the run to follow with get_run."""
-    if model is not None:
-        _check_route(model)
-    task = InteractionTask(interaction=interaction, parameters=parameters, model=model)
-    name, _, version = interaction.partition("@")
+    rendered = await ctx.services.interactions.render(ctx.principal, interaction, parameters)
+    pinned = f"{rendered.interaction}@{rendered.version or DRAFT}"
+    _check_route(model)
+    task = InteractionTask(interaction=pinned, parameters=parameters, model=model)
     start = StartRun(
         kind="interaction",
-        definition=name,
-        version=version,
-        title=interaction,
-        input=task.model_dump(mode="json", exclude_none=True),
+        definition=rendered.interaction,
+        version=str(rendered.version or DRAFT),
+        title=rendered.interaction,
+        input=task.model_dump(mode="json"),
+        parent_id=_parent(ctx),
         idempotency_key=idempotency_key or ctx.key,
     )
     run = await ctx.services.control.start(ctx.principal, start)
@@ -138,3 +185,124 @@ async def _until_finished(ctx: ToolContext, run: Run, wait_s: float) -> Run:
     while not run.finished and (left := until - loop.time()) > 0:
         run = await ctx.services.runs.wait(ctx.principal, run.run_id, after=run.events, timeout_s=left)
     return run
+
+
+def _check_route(model: str | None) -> None:
+    if model is None:
+        return
+    try:
+        Route.parse(model)
+    except ValueError as error:
+        raise Invalid(f"$.model: {error}", field="model") from error
+
+
+@tool(effect="side_effecting", honours_key=True, timeout_s=40, roles=STARTERS)
+async def start_process(
+    ctx: ToolContext,
+    process: Annotated[str, Field(description="name, name@version or name@label", min_length=1)],
+    input: Annotated[dict[str, JsonValue], Field(description="by its input schema")] = {},  # noqa: B006
+    title: Annotated[str, Field(max_length=200)] = "",
+    idempotency_key: Key = None,
+) -> Started:
+    """Start a published process; answers at once with the run."""
+    version, definition = await resolve_process(ctx.services, ctx.principal, process)
+    schema = {"type": "object", **definition.input}
+    check(schema, input, what=f"the input of {version.address} does not fit its schema")
+    start = StartRun(
+        kind="process",
+        definition=version.name,
+        version=str(version.number),
+        title=title or definition.title or version.name,
+        input=input,
+        parent_id=_parent(ctx),
+        idempotency_key=idempotency_key or ctx.key,
+    )
+    return _started(ctx, await ctx.services.control.start(ctx.principal, start))
+
+
+async def resolve_process(services: Services, principal: Principal, address: str) -> tuple[Version, ProcessDefinition]:
+    """Return the published version that an address means, and its definition.
+
+    Raises:
+        NotFound: there is none; the message names the nearest.
+        Invalid: the address means a draft, which can't be started.
+    """
+    try:
+        found = await services.definitions.find(principal, address)
+    except NotFound as problem:
+        known = [one.name for one in await services.definitions.list_names(principal) if one.newest is not None]
+        near = near_names(address.partition("@")[0], known)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
+        raise NotFound(f"{problem.message}; {hint}", **{**problem.details, "near": list(near)}) from problem
+    if not isinstance(found, Version):
+        raise Invalid(f"{address} is a draft; publish it before it is started, with the skill process_design")
+    return found, parse_definition(found.text)
+
+
+@tool(effect="side_effecting", honours_key=True, timeout_s=40, roles=STARTERS)
+async def start_agent(
+    ctx: ToolContext,
+    task: Annotated[str, Field(description="all it needs to know", min_length=1)],
+    instructions: Annotated[str, Field(description="how to work")] = "",
+    facts: Annotated[dict[str, JsonValue], Field(description="information, not instructions")] = {},  # noqa: B006
+    skills: Annotated[list[str] | None, Field(description="default: all you may use")] = None,
+    tools: Annotated[list[str] | None, Field(description="default: core tools that only read")] = None,
+    exclude_tools: list[str] = [],  # noqa: B006
+    model: Model = None,
+    budget: Annotated[Budget | None, Field(description="hard bounds")] = None,
+    output_schema: Annotated[dict[str, Any] | None, Field(description="JSON Schema of the answer")] = None,
+    attachments: Annotated[list[str], Field(description="object ids")] = [],  # noqa: B006
+    approval: Annotated[Literal["ask", "full"], Field(description="ask a person before effects")] = "ask",
+    title: Annotated[str, Field(max_length=200)] = "",
+    idempotency_key: Key = None,
+) -> Started:
+    """Start an agent on a task; answers at once with the run. Its questions and approvals are tasks of the run."""
+    _check_route(model)
+    wanted = AgentTask(
+        task=task,
+        instructions=instructions,
+        facts=facts,
+        skills=None if skills is None else tuple(skills),
+        tools=None if tools is None else tuple(tools),
+        exclude_tools=tuple(exclude_tools),
+        model=model,
+        output_schema=output_schema,
+        attachments=tuple(attachments),
+        approval=approval,
+    )
+    start = StartRun(
+        kind="agent",
+        definition="agent",
+        title=title or shortened(" ".join(task.split()), 80),
+        input=wanted.model_dump(mode="json"),
+        budget=budget or Budget(),
+        parent_id=_parent(ctx),
+        idempotency_key=idempotency_key or ctx.key,
+    )
+    return _started(ctx, await ctx.services.control.start(ctx.principal, start))
+
+
+def _parent(ctx: ToolContext) -> str | None:
+    return ctx.run.run_id if ctx.run else None
+
+
+def _started(ctx: ToolContext, run: Run) -> Started:
+    return Started(run_id=run.run_id, status=run.status, url=ctx.services.run_url(run.run_id))
+
+
+CORE_TOOLS: tuple[AnyTool, ...] = tuple(
+    cast(AnyTool, one)
+    for one in (
+        search_content,
+        render_interaction,
+        run_interaction,
+        start_process,
+        start_agent,
+        get_run,
+        answer_run,
+        control_run,
+        list_runs,
+        list_tasks,
+    )
+)
+"""The core tools in the order in which clients list them."""

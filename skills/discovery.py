@@ -15,7 +15,7 @@ from skills.services import ToolContext
 from skills.tool import AnyTool, ToolReply, tool
 
 MAX_LEARN = 16
-_SHOWN_DESCRIPTION = 180
+_SHOWN_DESCRIPTION = 120
 _WORD = re.compile(r"[a-z0-9]+")
 _WEAK = frozenset({"a", "an", "and", "for", "in", "is", "it", "my", "of", "on", "or", "the", "to", "with", "what"})
 
@@ -92,7 +92,7 @@ def _learn_tool(catalogue: Catalogue, skill: Skill) -> AnyTool:
         """Answer with the lesson."""
         return _teach(ctx.principal, catalogue.get(ctx.principal, skill.name))
 
-    about = f"Learn the skill {skill.key}: {shortened(skill.description)}"
+    about = f"Learn: {shortened(skill.description)}"
     return cast(AnyTool, replace(learn_one, spec=learn_one.spec.model_copy(update={"description": about})))
 
 

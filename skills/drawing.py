@@ -18,7 +18,7 @@ _SHAPES = {
 
 
 def mermaid(definition: ProcessDefinition) -> str:
-    """Return the flowchart of a definition; a person's steps are hexagons, agents have double sides, ends are circles."""
+    """Return the flowchart of a definition: people's steps are hexagons, agents have double sides, ends are circles."""
     lines = ["flowchart TD", "  start_((start))", f"  start_ --> {_id('', definition.start)}"]
     lines += _body(definition, "", 1)
     return "\n".join(lines) + "\n"

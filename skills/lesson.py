@@ -35,7 +35,8 @@ def learn(principal: Principal, skill: Skill) -> Lesson:
     """Return the lesson of `skill` for `principal`: the same bytes in every process for the same rights."""
     tools = tuple(tool.spec for tool in skill.tools_for(principal))
     ticket = f"{skill.key}@{_digest(skill, tools)}"
-    parts = [f"# Skill {skill.key}", skill.description, skill.instructions]
+    # The ticket stands first as well: the end of a long lesson may be cut off by whoever shows it.
+    parts = [f"# Skill {skill.key}\nticket: {ticket}", skill.description, skill.instructions]
     if tools:
         parts.append(
             "## Tools\n"
@@ -66,7 +67,7 @@ def render_tool(spec: ToolSpec) -> str:
     arguments = render(spec.input_schema)
     lines += ["arguments:", *arguments] if arguments else ["no arguments"]
     if spec.output_schema is not None:
-        answer = render(spec.output_schema)
+        answer = render(spec.output_schema, answers=True)
         lines += ["answers:", *answer] if answer else ["answers an object"]
     return "\n".join(lines)
 

@@ -261,9 +261,7 @@ async def list_runs(
     limit: Annotated[int, Field(ge=1, le=100)] = 20,
 ) -> RunList:
     """List the runs you may see, newest first."""
-    wanted = RunFilter(
-        kind=kind, status=status, definition=definition, parent_id=parent_id, after=after, limit=limit
-    )
+    wanted = RunFilter(kind=kind, status=status, definition=definition, parent_id=parent_id, after=after, limit=limit)
     runs = await ctx.services.runs.list(ctx.principal, wanted)
     rows = [
         RunRow(

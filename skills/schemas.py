@@ -41,19 +41,45 @@ def _shape(node: Schema, definitions: dict[str, Schema], trail: tuple[str, ...])
     return found
 
 
-def without_nulls(schema: Schema) -> Schema:
-    """Return an arguments' schema whose optional properties no longer name `null`: leaving one out says the same."""
-    return {**schema, "properties": {name: _without_null(inner) for name, inner in schema["properties"].items()}}
+def tidy(node: Schema) -> Schema:
+    """Return an arguments' schema without `null` and empty defaults for what may be left out: leaving out says both."""
+    if "default" in node and node["default"] in (None, [], {}, ""):
+        rest = {key: value for key, value in node.items() if key not in ("default", "anyOf")}
+        forms = [form for form in node.get("anyOf", ()) if node["default"] is not None or form != {"type": "null"}]
+        node = {**forms[0], **rest} if len(forms) == 1 else {**rest, **({"anyOf": forms} if forms else {})}
+    # Objects are open unless they are closed: saying so costs every reader of a list.
+    found = {key: value for key, value in node.items() if key != "additionalProperties" or value not in ({}, True)}
+    if "properties" in node:
+        found["properties"] = {name: tidy(inner) for name, inner in node["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(found.get(key), dict):
+            found[key] = tidy(found[key])
+    return found
 
 
-def _without_null(node: Schema) -> Schema:
-    if "default" not in node or node["default"] is not None:
-        return node
-    rest = {key: value for key, value in node.items() if key not in ("default", "anyOf")}
-    forms = [form for form in node.get("anyOf", ()) if form != {"type": "null"}]
-    if len(forms) == 1:
-        return {**forms[0], **rest}
-    return {**rest, "anyOf": forms} if forms else rest
+def without_nulls(schema: Schema, value: Any) -> Any:
+    """Return `value` without the nulls that stand where a property may be left out."""
+    if isinstance(value, dict) and "properties" in schema:
+        given = cast(dict[str, Any], value)
+        properties, required = schema["properties"], schema.get("required", ())
+        return {
+            name: without_nulls(properties.get(name, {}), inner)
+            for name, inner in given.items()
+            if inner is not None or name not in properties or name in required
+        }
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [without_nulls(schema["items"], inner) for inner in cast(list[Any], value)]
+    return value
+
+
+def outline(schema: Schema) -> Schema:
+    """Return only the names and the types of an answer's properties: enough for a short list of many tools."""
+    properties = {name: _kind_of(node) for name, node in schema.get("properties", {}).items()}
+    return {"type": "object", "properties": properties}
+
+
+def _kind_of(node: Schema) -> Schema:
+    return {"type": node["type"]} if isinstance(node.get("type"), str) else {}
 
 
 def type_words(node: Schema) -> str:
@@ -90,6 +116,7 @@ _BOUNDS = {
     "minProperties": "at least {} keys",
     "maxProperties": "at most {} keys",
 }
+_NOT_EMPTY = ("at least 1 characters", "at least 1 items", "at least 1 keys")
 _RENDERED = frozenset(_BOUNDS) | {
     "type", "enum", "const", "anyOf", "oneOf", "items", "additionalProperties", "properties", "required", "default",
     "description", "examples", "uniqueItems", "$schema",
@@ -99,6 +126,7 @@ _RENDERED = frozenset(_BOUNDS) | {
 def facets(node: Schema) -> list[str]:
     """Return the bounds of a value in words, its default last."""
     said = [words.format(node[key]) for key, words in _BOUNDS.items() if key in node]
+    said = ["not empty" if words in _NOT_EMPTY else words for words in said]
     if node.get("uniqueItems"):
         said.append("no doubles")
     for key in ("items", "additionalProperties"):
@@ -110,22 +138,23 @@ def facets(node: Schema) -> list[str]:
     return said
 
 
-def render(schema: Schema, *, indent: str = "") -> list[str]:
+def render(schema: Schema, *, answers: bool = False, indent: str = "") -> list[str]:
     """Return the properties of an object schema as lines, one per property, nested ones below their parent.
 
-    Nothing of the schema is left out: a keyword without words of its own is written as JSON.
+    Nothing of the schema is left out: a keyword without words of its own is written as JSON. With `answers` it is not
+    said which properties are required: an answer has what it has.
     """
     lines: list[str] = []
-    required = set(schema.get("required", ()))
+    required = set(() if answers else schema.get("required", ()))
     for name, node in schema.get("properties", {}).items():
-        lines += _render_property(name, node, name in required, indent)
+        lines += _render_property(name, node, name in required, answers, indent)
     rest = {key: value for key, value in schema.items() if key not in _RENDERED}
     if rest:
         lines.append(f"{indent}- further rules: {_json(rest)}")
     return lines
 
 
-def _render_property(name: str, node: Schema, required: bool, indent: str) -> list[str]:
+def _render_property(name: str, node: Schema, required: bool, answers: bool, indent: str) -> list[str]:
     said = [type_words(node), *(["required"] if required else []), *facets(node)]
     about = " ".join(str(node.get("description", "")).split())
     line = f"{indent}- {name} ({', '.join(said)})" + (f": {about}" if about else "")
@@ -133,7 +162,7 @@ def _render_property(name: str, node: Schema, required: bool, indent: str) -> li
         line += " e.g. " + ", ".join(_json(example) for example in node["examples"])
     lines = [line]
     for inner in _inner_objects(node):
-        lines += render(inner, indent=indent + "  ")
+        lines += render(inner, answers=answers, indent=indent + "  ")
     return lines
 
 

@@ -35,6 +35,16 @@ class SearchContent(Protocol):
         ...
 
 
+class Ingest(Protocol):
+    """Receiving a file: it is kept as a version of the object of its name, and an intake run reads it."""
+
+    async def __call__(
+        self, principal: Principal, name: str, data: bytes, mime: str | None = None, *, collection: str = "default"
+    ) -> Run:
+        """Start the intake; the same bytes under the same name give the same run."""
+        ...
+
+
 class AuditVerdict(Protocol):
     """Whether a chain is whole: `first_bad` is the number of the first record that is not, with the reason."""
 
@@ -78,8 +88,8 @@ async def no_audit_verifier(principal: Principal, run_id: str) -> AuditVerdict:
 class Services:
     """The house as tools see it.
 
-    `ingest(principal, name, bytes, collection)` receives a file and starts its intake run. `verify` checks the text of
-    a process definition. `run_url` is the page of a run. `verify_audit` recomputes the chain of a run.
+    `ingest` starts an intake run. `verify` checks the text of a process definition. `run_url` is the page of a run.
+    `verify_audit` recomputes the audit chain of a run.
     """
 
     content: ContentStore
@@ -89,7 +99,7 @@ class Services:
     control: RunControl
     effects: Effects
     search: SearchContent
-    ingest: Callable[[Principal, str, bytes, str | None], Awaitable[Run]]
+    ingest: Ingest
     verify: Callable[[Principal, str], Awaitable[Sequence[Finding]]]
     run_url: Callable[[str], str]
     verify_audit: Callable[[Principal, str], Awaitable[AuditVerdict]] = no_audit_verifier

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from engine.transcript import ToolSpec
 from engine.values import Principal
 from skills.arguments import Violation, check, check_bounds, invalid, json_path
-from skills.schemas import Schema, shape, without_nulls
+from skills.schemas import Schema, shape, tidy, without_nulls
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,8 +79,7 @@ class Tool(Generic[P, R]):
             Exhausted: they are too large or too deep.
         """
         check_bounds(arguments)
-        optional = set(self.spec.input_schema["properties"]) - set(self.spec.input_schema.get("required", ()))
-        given = {name: value for name, value in arguments.items() if value is not None or name not in optional}
+        given = without_nulls(self.spec.input_schema, dict(arguments))
         what = f"the arguments of {self.spec.name} do not fit"
         check(self.spec.input_schema, given, what=what)
         try:
@@ -179,7 +178,7 @@ def _arguments_model(title: str, function: Callable[..., Any], hints: dict[str, 
 
 def _input_schema(arguments: type[BaseModel]) -> Schema:
     schema = shape(arguments.model_json_schema(by_alias=True))
-    return without_nulls({"type": "object", "properties": {}, "additionalProperties": False} | schema)
+    return tidy({"type": "object", "properties": {}, "additionalProperties": False} | schema)
 
 
 def _output_schema(output: TypeAdapter[Any]) -> tuple[Schema, bool]:

@@ -22,6 +22,7 @@ from skills.arguments import near_names
 from skills.catalogue import Catalogue, Skill
 from skills.discovery import USE_TOOL, find_tools_tool, learn_any_tool, learn_named, learn_skill_tools
 from skills.lesson import check_ticket, learn, ticket_skill
+from skills.schemas import outline
 from skills.services import ToolContext
 from skills.tool import AnyTool, ToolReply
 
@@ -98,8 +99,11 @@ class Toolbox:
         return tuple(tool.spec for tool in self._learn(principal).values())
 
     def surface(self, principal: Principal) -> tuple[ToolSpec, ...]:
-        """Return the short list that every client sees: it depends on the caller's rights and on nothing else."""
-        core = (tool.spec for tool in self._core.values() if tool.admits(principal))
+        """Return the short list that every client sees: it depends on the caller's rights and on nothing else.
+
+        Of the answers it has only the outline; `find` has the whole schemas.
+        """
+        core = (_outlined(tool.spec) for tool in self._core.values() if tool.admits(principal))
         return (*self.learn_tools(principal), *core, USE_TOOL.spec)
 
     def flat(self, principal: Principal, skill: str | None = None) -> tuple[ToolSpec, ...]:
@@ -295,6 +299,12 @@ class Toolbox:
         near = near_names(tool, [name.partition(".")[2] for name in tools]) or near_names(tool, tools)
         hint = f"did you mean {' or '.join(near)}?" if near else f"it has: {', '.join(tools) or 'no tools'}"
         return NotFound(f"the skill {skill.key} has no tool {tool!r}; {hint}", near=list(near), tools=list(tools))
+
+
+def _outlined(spec: ToolSpec) -> ToolSpec:
+    if spec.output_schema is None:
+        return spec
+    return spec.model_copy(update={"output_schema": outline(spec.output_schema)})
 
 
 def failed(problem: Problem) -> ToolOutcome:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from content.templates.nodes import Call, Expression, Literal, Path, Span
+from content.templates.nodes import Call, Expression, Literal, Path
 from content.templates.scanner import Chunk, Scanner, Token
 
 _NAMES = ("name", "segment", "up", "here")
@@ -70,10 +70,6 @@ class Expressions:
         """Refuse whatever is left."""
         if self._index < len(self._tokens):
             raise self._unexpected("the end of the tag")
-
-    def place(self) -> Span:
-        """Return the place of the whole tag."""
-        return self._scanner.span(self._chunk.start, self._chunk.end)
 
     def _arguments(self) -> tuple[tuple[Expression, ...], tuple[tuple[str, Expression], ...]]:
         params: list[Expression] = []

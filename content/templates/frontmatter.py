@@ -1,15 +1,19 @@
 """The YAML head of a `.prompt` file: found by its `---` lines, read as YAML 1.2 core under bounds, written back."""
 
+import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import yaml
 
+from content.templates.schemas import check_json
 from engine.errors import Exhausted, Invalid
 
 _LARGEST = 65_536
 _DEEPEST = 32
+_ODD_BREAK = re.compile("[\r\x85\u2028\u2029\ufeff]")
 _BREAK = re.compile(r"\r\n|\r|\n")
 
 
@@ -54,9 +58,8 @@ def load(source: str, place: str) -> dict[str, Any]:
     if len(source) > _LARGEST:
         message = f"{place}: the front matter has {len(source):,} characters; at most {_LARGEST:,} are allowed."
         raise Exhausted(message, bound="front_matter", limit=_LARGEST)
-    loader = _Loader(source)
     try:
-        value = loader.get_single_data()
+        value = _Loader(source).get_single_data()
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         line = mark.line + 1 if mark is not None else 1
@@ -64,8 +67,6 @@ def load(source: str, place: str) -> dict[str, Any]:
         raise Invalid(f"{place}, line {line} of the front matter: {what}.", line=line) from problem
     except (yaml.YAMLError, ValueError) as problem:
         raise Invalid(f"{place}: the front matter cannot be read: {problem}.") from problem
-    finally:
-        loader.dispose()
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -73,9 +74,22 @@ def load(source: str, place: str) -> dict[str, Any]:
     return value
 
 
-def lines(text: str) -> int:
-    """Return how many line breaks `text` has."""
-    return sum(1 for _ in _BREAK.finditer(text))
+def checked(value: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return `value` if it can be front matter: JSON values, and not too large once it is written; else a `Problem`."""
+    check_json(value, f"{place}: the front matter")
+    result = dict(value)
+    size = len(json.dumps(result, ensure_ascii=False))
+    size = size if size > _LARGEST else len(dump(result))
+    if size > _LARGEST:
+        message = f"{place}: the front matter has {size:,} characters; at most {_LARGEST:,} are allowed."
+        raise Exhausted(message, bound="front_matter", limit=_LARGEST)
+    return result
+
+
+def end(text: str) -> tuple[int, int]:
+    """Return the line and the column, from 1, right after `text`."""
+    starts = [0, *(match.end() for match in _BREAK.finditer(text))]
+    return len(starts), len(text) - starts[-1] + 1
 
 
 def dump(value: dict[str, Any]) -> str:
@@ -165,6 +179,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     style = "|" if "\n" in value and not value.startswith((" ", "\n")) else None
+    if _ODD_BREAK.search(value):
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -164,8 +164,8 @@ PROMPT_HELPERS: Mapping[str, Helper | Condition | Each | With] = {
     "unlessEquals": Condition(lambda call: not identical(*call.two())),
 }
 
-REPEATABLE: frozenset[Any] = frozenset({_lookup, _log, _role, _media, _section, _json})
-"""Helpers whose result depends on their arguments alone."""
+REPEATABLE: frozenset[Any] = frozenset({_lookup, _log, _role, _history, _media, _section, _json})
+"""Helpers whose result depends on their arguments alone; what a history holds is not part of its mark."""
 
 
 def checked_helpers(helpers: Mapping[str, Any]) -> Mapping[str, Any]:

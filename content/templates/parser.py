@@ -41,8 +41,10 @@ class _Open:
     inline: Expression | None = None
 
 
-def parse_program(source: str, name: str, limits: Limits = DEFAULT_LIMITS, *, first_line: int = 1) -> Program:
-    """Return the tree of `source`, its whitespace already settled; its lines are counted from `first_line`.
+def parse_program(
+    source: str, name: str, limits: Limits = DEFAULT_LIMITS, *, origin: tuple[int, int] = (1, 1)
+) -> Program:
+    """Return the tree of `source`, its whitespace already settled; `origin` is the place of its first character.
 
     Raises `Invalid` with `template`, `line` and `column` for a mistake, `Exhausted` for a source that is too long or
     nested too deep.
@@ -52,7 +54,7 @@ def parse_program(source: str, name: str, limits: Limits = DEFAULT_LIMITS, *, fi
             f"Template {name} has {len(source):,} characters; at most {limits.template:,} are allowed. Shorten it."
         )
         raise Exhausted(message, template=name, bound="template", limit=limits.template)
-    return _Parser(Scanner(source, name, first_line), limits).program()
+    return _Parser(Scanner(source, name, origin), limits).program()
 
 
 class _Parser:

@@ -1,6 +1,6 @@
 """What rendering yields: text with marks between, so that no text can ever be taken for a mark."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 
@@ -59,18 +59,16 @@ class Fragment:
         return "".join(piece for piece in self.pieces if isinstance(piece, str))
 
 
-def indented(pieces: Iterable[Piece], indent: str) -> list[Piece]:
-    """Return `pieces` with `indent` before each line of their text, apart from an empty last one."""
-    result: list[Piece] = []
+def indented(pieces: Iterable[Piece], indent: str) -> Iterator[Piece]:
+    """Yield `pieces` with `indent` before each line of their text, apart from an empty last one."""
     pending = True
     for piece in pieces:
         if not isinstance(piece, str):
-            result.append(piece)
+            yield piece
             continue
         for line in _lines(piece):
-            result.append(indent + line if pending else line)
+            yield indent + line if pending else line
             pending = line.endswith("\n")
-    return result
 
 
 def _lines(text: str) -> list[str]:

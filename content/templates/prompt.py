@@ -101,7 +101,7 @@ class PromptFile:
         schemas: Mapping[str, Any] | None = None,
     ) -> "PromptFile":
         """Return this prompt with another front matter or template; the other part keeps its text to the letter."""
-        head = dict(self.raw if raw is None else raw)
+        head = self.raw if raw is None else frontmatter.checked(raw, _label(self.name))
         return _build(head, self.template if template is None else template, self.document, self.name, schemas)
 
     def render(
@@ -186,7 +186,7 @@ def prompt_from_mapping(
     mapping: Mapping[str, Any], *, name: str | None = None, schemas: Mapping[str, Any] | None = None
 ) -> PromptFile:
     """Return the prompt in `mapping`: the keys of the front matter, and the template under `template`."""
-    raw = {key: value for key, value in mapping.items() if key != "template"}
+    raw = frontmatter.checked({key: value for key, value in mapping.items() if key != "template"}, _label(name))
     template = mapping.get("template")
     if not isinstance(template, str):
         raise Invalid(f"{_label(name)}: `template` must be text.", key="template")
@@ -218,7 +218,6 @@ def _build(
     schemas: Mapping[str, Any] | None,
 ) -> PromptFile:
     label = _label(name)
-    check_json(raw, f"{label}: the front matter")
     texts = {key: _typed(raw, key, str, label) for key in _TEXTS}
     given = _typed(raw, "input", dict, label) or {}
     wanted = _typed(raw, "output", dict, label) or {}
@@ -230,7 +229,6 @@ def _build(
         raise Invalid(f"{label}: `tools` must be a list.", key="tools")
     title = texts["name"] or name
     lead = document.body[: max(document.body.find(template), 0)]
-    first_line = 1 + frontmatter.lines(document.head + lead)
     return PromptFile(
         raw=raw,
         template=template,
@@ -247,7 +245,7 @@ def _build(
         extension=_extension(raw.get(EXTENSION_KEY), label),
         ext=_namespaces(raw),
         metadata=_typed(raw, "metadata", dict, label) or {},
-        parsed=parse(template, name=title or "template", first_line=first_line),
+        parsed=parse(template, name=title or "template", origin=frontmatter.end(document.head + lead)),
         document=document,
     )
 

@@ -290,9 +290,9 @@ class Renderer:
             self._enter(target, frame, block, scope, own=own)
             return
         captured = self._capture(lambda: self._enter(target, frame, block, scope, own=own))
-        shifted = indented(captured.pieces, node.indent)
-        self._meter.write(sum(len(piece) for piece in shifted if isinstance(piece, str)))
-        self.pieces.extend(shifted)
+        for piece in indented(captured.pieces, node.indent):
+            self._meter.write(len(piece) if isinstance(piece, str) else 0)
+            self.pieces.append(piece)
 
     def _argument(self, node: Partial, scope: Scope) -> Frame:
         """Return the frame that a partial works on: the context passed or around, with the hash laid over it."""

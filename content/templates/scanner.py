@@ -84,16 +84,17 @@ class Chunk:
 class Scanner:
     """Splits one source; `span` turns offsets into places for messages."""
 
-    def __init__(self, source: str, name: str, first_line: int = 1) -> None:
+    def __init__(self, source: str, name: str, origin: tuple[int, int] = (1, 1)) -> None:
         self._source = source
         self._name = name
-        self._before = first_line - 1
+        self._before, self._indent = origin[0] - 1, origin[1] - 1
         self._lines = [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", source))]
 
     def span(self, start: int, end: int) -> Span:
         """Return the place of the characters `start` to `end`."""
         line = bisect_right(self._lines, start)
-        return Span(self._name, self._before + line, start - self._lines[line - 1] + 1, start, end)
+        column = start - self._lines[line - 1] + 1 + (self._indent if line == 1 else 0)
+        return Span(self._name, self._before + line, column, start, end)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks of the source in order; neighbouring texts are joined."""

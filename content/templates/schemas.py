@@ -1,6 +1,6 @@
 """JSON Schema under bounds: no reference leaves the schema, no regular expression backtracks, no reference explodes.
 
-Patterns run in the linear-time engine that pydantic-core carries; what it does not know (look-around, references to
+Patterns run in the linear-time engine that pydantic carries; what it does not know (look-around, references to
 groups) is refused when the schema is read.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from jsonschema import Draft7Validator, Draft202012Validator, exceptions, validators
-from pydantic_core import SchemaError, SchemaValidator, core_schema
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from engine.errors import Exhausted, Invalid
 
@@ -129,7 +129,11 @@ def resolve(root: Any, reference: str) -> Any:
 
 def matches(pattern: str, text: str) -> bool:
     """Return whether `pattern` is found in `text`, in time linear in the text; a bad pattern is `Invalid`."""
-    return _pattern(pattern).isinstance_python(text)
+    try:
+        _pattern(pattern).validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _subschemas(schema: Any) -> Iterator[tuple[str, Any]]:
@@ -173,12 +177,12 @@ def _check_node(root: Any, node: Mapping[str, Any], where: str) -> None:
 
 
 @lru_cache(maxsize=512)
-def _pattern(pattern: str) -> SchemaValidator:
+def _pattern(pattern: str) -> TypeAdapter[str]:
     if len(pattern) > _LONGEST_PATTERN:
         raise Invalid(f"The pattern has {len(pattern):,} characters; at most {_LONGEST_PATTERN:,} are allowed.")
     try:
-        return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex", strict=True))
-    except SchemaError as problem:
+        return TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)], config={"regex_engine": "rust-regex"})
+    except Exception as problem:  # the error of the engine itself is not part of pydantic's interface
         raise Invalid(
             f"The pattern `{_short(pattern)}` cannot be used: it is no regular expression, is too large, or needs "
             "look-around or references to groups, which have no bound on their time.",
@@ -271,4 +275,5 @@ def _pointer(path: Any) -> str:
 
 
 def _short(value: str) -> str:
-    return value if len(value) <= 200 else value[:199] + "…"
+    """Return `value`, or its beginning and its end, where the reason stands."""
+    return value if len(value) <= 200 else f"{value[:80]}…{value[-110:]}"

@@ -91,13 +91,19 @@ class Template:
         return frozenset(partial_names(self.program))
 
 
-def parse(source: str, *, name: str = "template", limits: Limits = DEFAULT_LIMITS, first_line: int = 1) -> Template:
-    """Return the template of `source`; `name` stands in messages, `first_line` is the line of a file it begins at.
+def parse(
+    source: str,
+    *,
+    name: str = "template",
+    limits: Limits = DEFAULT_LIMITS,
+    origin: tuple[int, int] = (1, 1),
+) -> Template:
+    """Return the template of `source`; `name` stands in messages, `origin` is its line and column in a file.
 
     Raises `Invalid` with `template`, `line` and `column` for a mistake, `Exhausted` for a source that is too long or
     nested too deep.
     """
-    return Template(name, source, parse_program(source, name, limits, first_line=first_line))
+    return Template(name, source, parse_program(source, name, limits, origin=origin))
 
 
 def _sources(partials: "Mapping[str, str | Template] | None") -> dict[str, str | Program]:

@@ -1,7 +1,6 @@
 """What every activity has around it: failures in the engine's terms, and a heartbeat while it works."""
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -27,7 +26,6 @@ def implements(
     """Register an async function as the activity of `stub`; its Problems become failures of a named kind."""
 
     def decorate(work: Callable[[In], Awaitable[Out]]) -> Callable[[In], Awaitable[Out]]:
-        @functools.wraps(work)
         async def guarded(message: In) -> Out:
             beating = asyncio.ensure_future(_beat())
             try:
@@ -39,6 +37,7 @@ def implements(
                 with suppress(asyncio.CancelledError):
                     await beating
 
+        # Temporal reads the types of a message from here; the name is what the workers sort activities by.
         guarded.__name__ = stub.name
         guarded.__annotations__ = {"message": stub.takes, "return": stub.gives}
         return activity.defn(name=stub.name)(guarded)

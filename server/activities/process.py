@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from content.definitions import ProcessDefinitions
-from content.interactions import Execution, Interactions, RenderedInteraction
+from content.executions import ExecutionDraft
+from content.interactions import Interactions, RenderedInteraction
 from engine.errors import Invalid
 from engine.ports import (
     InteractionCall,
@@ -19,7 +20,7 @@ from engine.ports import (
     run_interaction,
 )
 from engine.process.definition import parse_definition
-from engine.transcript import Media, Message, ModelReply, ModelRequest, Part, Text
+from engine.transcript import Media, Message, ModelReply, ModelRequest, Part
 from engine.values import Spent, digest
 from providers.output import generate_validated
 from server.activities.guard import implements
@@ -31,7 +32,8 @@ from skills.services import Services, ToolContext
 from skills.toolbox import Toolbox
 
 MAX_OUTPUT_TOKENS = 8_192
-TEXT_ONLY: dict[str, Any] = {"type": "object"}
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
+BLOB = "blob:"
 
 
 class ProcessParts(Protocol):
@@ -93,18 +95,17 @@ def process_activities(parts: ProcessParts) -> list[Callable[[Any], Awaitable[An
 
 async def _load(parts: ProcessParts, address: ProcessAddress) -> ProcessSnapshot:
     """Return the pinned version as data; interactions named by a label are pinned to the version it points at now."""
-    version = await parts.definitions.resolve(address.principal, f"{address.name}@{address.version}")
-    definition = parse_definition(version.text)
-    canonical = definition.canonical()
+    found = await parts.definitions.find(address.principal, f"{address.name}@{address.version}")
+    canonical = parse_definition(found.text).canonical()
     await _pin(parts, address, canonical)
-    return ProcessSnapshot(definition=canonical, digest=digest(canonical), version=str(version.number))
+    return ProcessSnapshot(definition=canonical, digest=digest(canonical), version=address.version)
 
 
 async def _pin(parts: ProcessParts, address: ProcessAddress, graph: dict[str, Any]) -> None:
     for node in graph.get("nodes", {}).values():
         if node.get("type") == "interaction":
             found = await parts.interactions.resolve(address.principal, node["interaction"])
-            node["interaction"] = f"{found.name}@{found.version}"
+            node["interaction"] = found.address
         for body in [node.get("body"), *(arm.get("body") for arm in node.get("arms", []))]:
             if body:
                 await _pin(parts, address, body)
@@ -118,13 +119,12 @@ async def _interact(parts: ProcessParts, call: InteractionCall) -> InteractionRe
         return InteractionResult.model_validate(begun.outcome)
     rendered = await parts.interactions.render(call.principal, call.interaction, call.parameters)
     routed = parts.models.route(("node", call.route), ("interaction", rendered.route))
-    schema = call.result_schema or rendered.output_schema or TEXT_ONLY
     request = ModelRequest(
-        route=routed.route,
-        messages=tuple(_message(message, number < rendered.stable_prefix) for number, message in _numbered(rendered)),
-        output_schema=schema,
+        route=routed.route.model_copy(update={"options": {**rendered.options, **routed.route.options}}),
+        messages=tuple(_with_blobs(message) for message in rendered.transcript()),
+        output_schema=call.result_schema or rendered.output_schema or ANY_OBJECT,
         max_output_tokens=MAX_OUTPUT_TOKENS,
-        cache_key=f"{rendered.name}@{rendered.version}",
+        cache_key=f"{rendered.interaction}@{rendered.version}",
     )
     provider = await parts.models.provider(call.run.tenant, routed.route.provider)
     started = time.monotonic()
@@ -133,10 +133,12 @@ async def _interact(parts: ProcessParts, call: InteractionCall) -> InteractionRe
     for one in tries:
         spent = spent.plus(one.spent)
     latency_ms = (time.monotonic() - started) * 1000
-    execution_id = await _record(parts, call, rendered, routed, reply, tries, latency_ms)
+    execution = await parts.interactions.record_execution(
+        call.principal, _execution(call, rendered, routed, reply, len(tries), latency_ms)
+    )
     result = InteractionResult(
         output=reply.output,
-        interaction=rendered.name,
+        interaction=rendered.interaction,
         version=str(rendered.version),
         digest=rendered.digest,
         provider=reply.provider,
@@ -144,59 +146,54 @@ async def _interact(parts: ProcessParts, call: InteractionCall) -> InteractionRe
         finish=reply.finish,
         spent=spent,
         tries=len(tries),
-        execution_id=execution_id,
+        execution_id=execution.execution_id,
     )
     await parts.effects.finish(call.run, key, result.model_dump(mode="json"))
     return result
 
 
-def _numbered(rendered: RenderedInteraction) -> "enumerate[dict[str, Any]]":
-    return enumerate(rendered.messages)
+def _with_blobs(message: Message) -> Message:
+    """Put the digest of a blob in the place of its URL: nothing else can be sent to a model."""
+    return message.model_copy(update={"parts": tuple(_with_blob(part) for part in message.parts)})
 
 
-def _message(message: dict[str, Any], stable: bool) -> Message:
-    role = "assistant" if message["role"] == "model" else message["role"]
-    parts = tuple(_part(part) for part in message["content"])
-    return Message(role=role, parts=parts, breakpoint=stable)
+def _with_blob(part: Part) -> Part:
+    if not isinstance(part, Media):
+        return part
+    if not part.ref.startswith(BLOB):
+        raise Invalid(f"media {part.ref[:80]!r} is no stored blob; pass blob:<digest of a version>")
+    return part.model_copy(update={"ref": part.ref.removeprefix(BLOB)})
 
 
-def _part(part: dict[str, Any]) -> Part:
-    media = part.get("media")
-    if media is None:
-        return Text(text=part.get("text", ""))
-    if not str(media["url"]).startswith("blob:"):
-        raise Invalid(f"media {str(media['url'])[:80]!r} is no stored blob; pass blob:<digest> of an object's version")
-    return Media(ref=media["url"].removeprefix("blob:"), mime=media.get("contentType") or "application/octet-stream")
-
-
-async def _record(
-    parts: ProcessParts,
+def _execution(
     call: InteractionCall,
     rendered: RenderedInteraction,
     routed: Routed,
     reply: ModelReply,
-    tries: tuple[ModelReply, ...],
+    tries: int,
     latency_ms: float,
-) -> str:
-    execution = Execution(
+) -> ExecutionDraft:
+    return ExecutionDraft(
         key=f"{call.run.run_id}/{call.key}",
-        interaction=rendered.name,
+        interaction=rendered.interaction,
         version=rendered.version,
+        digest=rendered.digest,
+        rendered_digest=rendered.rendered_digest,
+        storage=rendered.storage,
         parameters=call.parameters,
-        rendered_digest=rendered.digest,
-        run_id=call.run.run_id,
+        output=reply.output,
         provider=reply.provider,
         model=reply.model,
         route_origin=routed.origin,
         options=routed.route.options,
-        usage=reply.usage.model_dump(mode="json"),
-        price=reply.price.model_dump(mode="json"),
+        usage=reply.usage,
+        price=reply.price,
         latency_ms=latency_ms,
-        finish=reply.finish.unified,
+        finish=reply.finish,
         valid=True,
-        tries=len(tries),
+        tries=tries,
+        run_id=call.run.run_id,
     )
-    return await parts.interactions.record_execution(call.principal, execution)
 
 
 async def _call(parts: ProcessParts, invocation: ToolInvocation) -> ToolOutcome:

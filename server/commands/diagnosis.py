@@ -114,7 +114,7 @@ def _temporal(found: Settings) -> str:
     if found.temporal.mode == "external":
         return f"external, {found.temporal.address or 'by profile'}"
     binary = inspect_binary(find_binary(found.temporal.binary))
-    return f"embedded, server {binary.server_version}"
+    return f"embedded, server {binary.server}"
 
 
 def _server(folder: DataFolder) -> Check:

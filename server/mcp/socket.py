@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from engine.errors import Invalid, Problem
 from engine.values import Principal
 from server.mcp.house import House, Session
-from server.strict_json import BadJson, check_json
+from server.strict_json import BadJson, check_json, check_message
 
 logger = logging.getLogger(__name__)
 
@@ -153,13 +153,14 @@ async def _read(
     """Hand each line on as a message, and answer those that are none."""
     async with inbound, outbound:
         while True:
+            line: bytes | None = None
             try:
                 line = await lines.next()
                 if line is None:
                     return
                 if not line.strip():
                     continue
-                await anyio.to_thread.run_sync(check_json, line) if len(line) > CHUNK else check_json(line)
+                await anyio.to_thread.run_sync(check_message, line) if len(line) > CHUNK else check_message(line)
                 await inbound.send(SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False)))
             except TooLong:
                 message = f"the message is longer than {lines.limit} bytes; send less, or upload files over HTTP"
@@ -167,7 +168,7 @@ async def _read(
             except BadJson as error:
                 await outbound.send(_error(PARSE_ERROR if error.syntax else INVALID_REQUEST, str(error), None))
             except ValidationError:
-                message = "the message is no single JSON-RPC request, notification or response"
+                message = "the message is no JSON-RPC request, notification or response"
                 await outbound.send(_error(INVALID_REQUEST, message, _request_id(line)))
 
 

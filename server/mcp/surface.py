@@ -108,19 +108,19 @@ def _bound_to(call: ServerRequestContext[Any, Any]) -> str:
     return canonical_json([principal.tenant, principal.subject])
 
 
-async def no_internals(call: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+async def no_internals(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """Let no exception of ours reach a client as it is: a `Problem` becomes its message, a defect a reference."""
     try:
-        return await call_next(call)
+        return await call_next(ctx)
     except (MCPError, ValidationError):
         raise
     except Problem as problem:
         raise MCPError(types.INVALID_PARAMS, problem.message, {"code": problem.code, **problem.details}) from None
     except Exception:
         reference = secrets.token_hex(4)
-        logger.exception("the request %s failed (reference %s)", call.method, reference)
+        logger.exception("the request %s failed (reference %s)", ctx.method, reference)
         raise MCPError(
-            types.INTERNAL_ERROR, f"The server failed on {call.method}; its log has the reason under {reference}"
+            types.INTERNAL_ERROR, f"The server failed on {ctx.method}; its log has the reason under {reference}"
         ) from None
 
 

@@ -14,7 +14,7 @@ class Html(str):
 Child = str | int | float | None
 
 
-def element(name: str, *children: Child, **attributes: str | int | bool | None) -> Html:
+def element(name: str, /, *children: Child, **attributes: str | int | bool | None) -> Html:
     """Return `<name …>children</name>`; strings that are not `Html` are escaped.
 
     `class_` and `for_` lose their underscore, others become hyphens. True gives a bare attribute; None and False none.

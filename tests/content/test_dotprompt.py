@@ -284,8 +284,8 @@ STABLE: list[tuple[str, int, int]] = [
     ('{{role "system"}}Rules {{q}}{{role "user"}}Fixed', 0, 6),
     ('{{#if q}}{{role "system"}}A{{/if}}{{role "user"}}B', 0, 0),
     ('{{role "system"}}{{> shot a="1"}}{{> shot a="2"}}{{role "user"}}{{q}}', 1, 6),
-    ('{{role "system"}}{{> shot a=q}}', 0, 1),
-    ('{{role "system"}}S{{json 5}}{{lookup "a" "b"}}{{#with "w"}}x{{/with}}{{role "user"}}{{@state.n}}', 1, 4),
+    ('{{role "system"}}{{> shot a=q}}', 0, 0),
+    ('{{role "system"}}S{{json 5}}{{lookup "a" "b"}}{{#with "w"}}x{{/with}}{{role "user"}}{{@state.n}}', 1, 3),
     ('{{role "system"}}S{{history}}{{role "user"}}Q', 1, 1),
     ('{{role "system"}}S{{> (lookup this "p")}}', 0, 1),
     ('{{role "system"}}S{{#each l}}x{{/each}}', 0, 1),
@@ -357,6 +357,7 @@ def test_changing_one_part_keeps_the_other_to_the_letter() -> None:
     "value",
     ["yes", "no", "on", "2026-01-01", "1e3", "0o17", "1_000", "~", "null", "", " x", "a: b", "# c", "é\n\n", "\ttab",
      "line\nline", "\n lead", "trail \n", "---", "12:30:00", "=", "<<", "x\u2028y", "x\x85y", "\ufeff", "\U0001f600",
+     "a\rb\n", "\ud800", "a\n---\nb",
      1e20, 1.5, 0.1, -3, True, None, [], {}, [[1], {"a": []}], "x" * 500],
 )  # fmt: skip
 def test_a_mapping_is_written_as_yaml_that_reads_back_the_same(value: Any) -> None:
@@ -372,8 +373,8 @@ def test_a_template_that_looks_like_front_matter_stays_a_template() -> None:
 
 
 def test_front_matter_is_yaml_1_2() -> None:
-    text = "---\nmetadata: {a: yes, b: 2026-01-01, c: 012, d: 0o17, e: 0x1F, f: 1e3, g: .5, h: on, i: 1_0, 7: x, j: }\n---\n"
-    assert parse_prompt(text).metadata == {
+    values = "a: yes, b: 2026-01-01, c: 012, d: 0o17, e: 0x1F, f: 1e3, g: .5, h: on, i: 1_0, 7: x, j: "
+    assert parse_prompt(f"---\nmetadata: {{{values}}}\n---\n").metadata == {
         "a": "yes", "b": "2026-01-01", "c": 12, "d": 15, "e": 31, "f": 1000.0, "g": 0.5, "h": "on", "i": "1_0",
         "7": "x", "j": None,
     }  # fmt: skip
@@ -415,6 +416,8 @@ def test_front_matter_that_breaks_the_contract_is_refused(head: str, message: st
 def test_front_matter_and_file_are_bounded() -> None:
     with pytest.raises(Exhausted, match="front matter"):
         parse_prompt("---\na: " + "x" * 70_000 + "\n---\n")
+    with pytest.raises(Exhausted, match="front matter"):
+        prompt_from_mapping({"metadata": {"a": "x" * 70_000}, "template": "x"})
     with pytest.raises(Exhausted, match="file"):
         parse_prompt("x" * 400_000)
     with pytest.raises(Exhausted, match="turns"):

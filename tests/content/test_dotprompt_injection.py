@@ -70,7 +70,7 @@ def test_a_value_may_choose_between_user_and_model_and_nothing_above() -> None:
     shots = [{"by": "user", "text": "a"}, {"by": "model", "text": "b"}]
     assert [message["role"] for message in prompt.render({"shots": shots}).messages] == ["user", "model"]
     for role in ("system", "tool", "developer"):
-        with pytest.raises(Invalid, match=r"^template:1:16: a value may choose the roles model and user only"):
+        with pytest.raises(Invalid, match=r"^template:1:18: a value may choose the roles model and user only"):
             prompt.render({"shots": [{"by": role, "text": "x"}]})
         with pytest.raises(Invalid):
             prompt_from_mapping({"template": "{{> p r=r}}"}).render({"r": role}, partials={"p": "{{role r}}"})

@@ -62,6 +62,7 @@ def test_output_ends_at_the_number_of_characters_also_inside_of_indented_partial
     assert exhausted("{{#each l}}ab{{/each}}", {"l": TEN}, output=19) == "output"
     assert exhausted("{{a}}", {"a": "x" * 21}, output=20) == "output"
     assert exhausted(" " * 1_000 + "{{> p}}\n", {}, {"p": "x\n" * 1_000}, output=100_000) == "output"
+    assert exhausted(" " * 100_000 + "{{> p}}\n", {}, {"p": "x\n" * 100_000}) == "output"
 
 
 def test_nesting_is_bounded_when_parsed_and_renders_up_to_the_bound() -> None:

@@ -152,8 +152,8 @@ async def test_filters_and_collections_narrow_every_mode(store: ContentStore) ->
 
 
 HOSTILE = [
-    '"', '""', "'", "a OR", "AND", "NOT cats", "cats NEAR/2 law", "heading:cats", "{heading text}: cats", "cats*", "^cats",
-    "cats -law", "(((", "cats) OR (law", "%", "\\", "cats\x00law", "cats; DROP TABLE passages", ":tenant", "a & b | !c",
+    '"', '""', "'", "a OR", "AND", "NOT cats", "cats NEAR/2 law", "heading:cats", "{heading text}: cats", "cats*",
+    "^cats", "cats -law", "(((", "cats) OR (law", "%", "\\", "cats\x00law", "cats; DROP TABLE passages", ":tenant", "a & b | !c",
     "cats:*", "<->", "🐈", "été", "‮cats", "＂cats＂", "_", "___", "the of and",
 ]  # fmt: skip
 
@@ -175,14 +175,16 @@ def test_any_text_is_a_query(query: str, tmp_path_factory: pytest.TempPathFactor
 
     async def run() -> None:
         database = Database(f"sqlite:///{folder / 'any.db'}")
-        await create_tables(database)
-        search = ContentSearch(database)
-        if query.strip():
-            assert await search.search(ANN, query, mode="lexical") == []
-        else:
-            with pytest.raises(Invalid):
-                await search.search(ANN, query, mode="lexical")
-        await database.close()
+        try:
+            await create_tables(database)
+            search = ContentSearch(database)
+            if query.strip():
+                assert await search.search(ANN, query, mode="lexical") == []
+            else:
+                with pytest.raises(Invalid):
+                    await search.search(ANN, query, mode="lexical")
+        finally:
+            await database.close()
 
     anyio.run(run)
 

@@ -9,8 +9,12 @@ from pydantic import Field, JsonValue
 
 from content.blobs import Blobs
 from content.database import Database
+from content.definitions import ProcessDefinitions
+from content.interactions import Interactions
+from content.objects import ContentStore
 from engine.errors import Conflict, Denied, Invalid, NotFound
 from engine.ports import Control, Say, TaskAnswer
+from engine.process.findings import Finding
 from engine.runs import (
     Answer,
     AuditDraft,
@@ -142,6 +146,11 @@ class RecordingControl:
         return await self.runs.get(principal, run_id)
 
 
+async def accept_any(principal: Principal, text: str) -> tuple[Finding, ...]:
+    """Find nothing wrong with any process definition."""
+    return ()
+
+
 class Flat:
     """A house with everything the doors ask for."""
 
@@ -155,14 +164,18 @@ class Flat:
         (skill / "tools.py").write_text(SKILL_TOOLS)
         self.hub = Hub()
         self.settings = Settings(data=folder, **settings)
-        self.runs = SqlRunStore(database, Blobs(folder / "blobs"), KeyRing.in_memory(), self.hub)
+        blobs = Blobs(folder / "blobs")
+        self.content = ContentStore(database, blobs)
+        self.interactions = Interactions(database)
+        self.definitions = ProcessDefinitions(database, accept_any)
+        self.runs = SqlRunStore(database, blobs, KeyRing.in_memory(), self.hub)
         self.control = RecordingControl(self.runs)
         self.toolbox = Toolbox(Catalogue.load(library=folder / "skills"), CORE)
         missing = cast(Any, None)
         self.services = Services(
-            content=missing,
-            interactions=missing,
-            definitions=missing,
+            content=self.content,
+            interactions=self.interactions,
+            definitions=self.definitions,
             runs=self.runs,
             control=self.control,
             effects=missing,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.strict_json import BadJson, check_json
+from server.strict_json import BadJson, check_json, check_message
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,33 @@ def test_json_that_readers_disagree_about_or_choke_on_is_refused(text: bytes, sy
     with pytest.raises(BadJson, match=says) as caught:
         check_json(text)
     assert caught.value.syntax is syntax
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"jsonrpc": "2.0", "id": "a", "method": "ping", "params": {"id": null, "method": {}}}',
+        b'{"jsonrpc": "2.0", "id": 0, "method": "ping"}',
+        b'{"jsonrpc": "2.0", "method": "notifications/cancelled"}',
+        b'{"jsonrpc": "2.0", "id": null, "error": {"code": 1, "message": "x"}}',
+    ],
+)
+def test_a_message_is_one_object(text: bytes) -> None:
+    check_message(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[]",
+        b'"ping"',
+        b'{"id": null, "method": "ping"}',
+        b'{"id": {}, "method": "ping"}',
+        b'{"id": true, "method": "ping"}',
+        b'{"id": 1.5, "method": "ping"}',
+    ],
+)
+def test_a_batch_and_a_request_that_cannot_be_answered_are_refused(text: bytes) -> None:
+    with pytest.raises(BadJson) as caught:
+        check_message(text)
+    assert caught.value.syntax is False

@@ -179,7 +179,7 @@ async def test_waiting_for_a_run_reports_progress_and_returns_when_it_changes(
     said: list[str | None] = []
     heard = anyio.Event()
 
-    async def on_progress(done: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         nonlocal heard
         said.append(message)
         heard.set()

@@ -93,9 +93,7 @@ async def test_a_key_of_another_caller_starts_a_run_of_its_own(store: SqlRunStor
     assert mine.run_id != his.run_id
 
 
-async def test_a_run_of_another_tenant_does_not_exist(
-    store: SqlRunStore, alice: Principal, mallory: Principal
-) -> None:
+async def test_a_run_of_another_tenant_does_not_exist(store: SqlRunStore, alice: Principal, mallory: Principal) -> None:
     run, _ = await store.create(alice, START)
     await store.apply(step(run, "step/1"))
     unknown = "run_00000000000000000000000000"
@@ -215,9 +213,7 @@ async def test_artifacts_are_versioned_by_write_and_repeated_writes_add_nothing(
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secret", "a/../../b", "", "a\0b", "a\\b", "./a", "x" * 401])
-async def test_an_artifact_path_that_leaves_its_run_is_refused(
-    store: SqlRunStore, alice: Principal, path: str
-) -> None:
+async def test_an_artifact_path_that_leaves_its_run_is_refused(store: SqlRunStore, alice: Principal, path: str) -> None:
     run, _ = await store.create(alice, START)
     with pytest.raises(Invalid):
         await store.write_artifact(run.ref, path, b"x", mime="text/plain", key="a")

@@ -52,10 +52,10 @@ def test_the_schema_is_one_flat_object_that_refuses_unknown_keys() -> None:
                 "required": ["kind"],
                 "properties": {
                     "kind": {"type": "string", "enum": ["report", "letter"], "description": "kind of document"},
-                    "pages": {"type": "array", "items": {"type": "integer"}, "default": []},
+                    "pages": {"type": "array", "items": {"type": "integer"}},
                 },
             },
-            "extra": {"type": "object", "additionalProperties": {}, "default": {}},
+            "extra": {"type": "object"},
             "schema": {"type": "boolean", "default": False},
         },
     }
@@ -137,7 +137,7 @@ def test_every_wrong_argument_is_named_at_once() -> None:
 
 
 def test_arguments_arrive_typed_and_null_means_left_out() -> None:
-    parsed = look.parse({"query": "abc", "filter": {"kind": "letter"}, "limit": None, "schema": True})
+    parsed = look.parse({"query": "abc", "filter": {"kind": "letter", "pages": None}, "limit": None, "schema": True})
     assert parsed == {
         "query": "abc",
         "limit": 8,

@@ -117,7 +117,7 @@ def toolbox(tmp_path: Path) -> Toolbox:
     money = a_skill(tmp_path, "money-work", *tools(add, pay, pay_once))
     words = a_skill(tmp_path, "words", *tools(long_text))
     secrets = a_skill(tmp_path, "vault", *tools(pay))
-    return Toolbox(Catalogue([money, words, secrets]), tools(add, slow, broken, lying), max_chars=100)
+    return Toolbox(Catalogue([money, words, secrets]), tools(add, slow, broken, lying), max_chars=3_000)
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ async def test_the_surface_is_short_and_differs_only_by_rights(toolbox: Toolbox)
     assert "vault.pay" in [spec.name for spec in toolbox.flat(ALICE)]
     learned = next(spec for spec in toolbox.surface(ALICE) if spec.name == "learn_words")
     assert learned.output_schema is None
-    assert learned.description == "Learn the skill words: The area of words."
+    assert learned.description == "Learn: The area of words."
 
 
 async def test_learning_answers_the_lesson_and_reveals_its_tools(toolbox: Toolbox) -> None:
@@ -236,7 +236,7 @@ async def test_the_ticket_of_one_skill_opens_no_other(toolbox: Toolbox) -> None:
         await toolbox.use_tool(call_of(), ticket, "money_work.pay", {})
     with pytest.raises(NotFound, match="has no tool 'pay'"):
         await toolbox.use_tool(call_of(), ticket, "pay", {})
-    with pytest.raises(NotFound, match="has no tool 'vault.pay'"):
+    with pytest.raises(NotFound, match=r"has no tool 'vault\.pay'"):
         await toolbox.use_tool(call_of(BOB), ticket_of(toolbox, "words", BOB), "vault.pay", {})
     with pytest.raises(Invalid, match="call it directly"):
         await toolbox.use_tool(call_of(), ticket, "slow", {})
@@ -332,11 +332,11 @@ async def test_a_long_answer_is_cut_at_a_stated_size_and_says_where_the_rest_is(
 
     reply = await toolbox.call(call_of(), "words.long_text", {"characters": 5_000}, keep=keep)
     assert kept == ["é" * 5_000]
-    assert reply.text.startswith("é" * 100 + "\n[cut: the first 100 of 5,000 characters")
+    assert reply.text.startswith("é" * 3_000 + "\n[cut: the first 3,000 of 5,000 characters")
     assert "run://run_1/artifacts/answer.txt" in reply.text
     assert (reply.value, reply.rest) == (None, "run://run_1/artifacts/answer.txt")
-    whole = await toolbox.call(call_of(), "words.long_text", {"characters": 100}, keep=keep)
-    assert (whole.text, whole.rest, len(kept)) == ("é" * 100, None, 1)
+    whole = await toolbox.call(call_of(), "words.long_text", {"characters": 3_000}, keep=keep)
+    assert (whole.text, whole.rest, len(kept)) == ("é" * 3_000, None, 1)
 
 
 async def test_a_recorded_call_has_its_effect_once_however_often_it_is_repeated(
@@ -428,7 +428,7 @@ async def test_a_long_answer_of_a_run_becomes_an_artifact_with_its_beginning(
         return "run://run_1/artifacts/a.txt"
 
     ran = await toolbox.run_with_effects(
-        of_run(effects, "run_1/1/a"), "words.long_text", {"characters": 500}, keep=keep
+        of_run(effects, "run_1/1/a"), "words.long_text", {"characters": 5_000}, keep=keep
     )
     assert ran.outcome.artifact == "run://run_1/artifacts/a.txt"
     assert cast(dict[str, Any], ran.outcome.value)["artifact"] == "run://run_1/artifacts/a.txt"
@@ -460,7 +460,7 @@ async def test_beyond_sixteen_skills_the_featured_keep_their_own_tool_and_learn_
     lesson = await toolbox.call(call_of(), "learn", {"skill": "area-30"})
     assert lesson.text.startswith("# Skill area_30")
     with pytest.raises(NotFound, match="did you mean area_30"):
-        await toolbox.call(call_of(), "learn", {"skill": "area-3o"})
+        await toolbox.call(call_of(), "learn", {"skill": "area-300"})
     hidden = await toolbox.call(call_of(), "find_tools", {"query": "area 30"})
     assert 'learn(skill=\\"area_30\\")' in hidden.text
 

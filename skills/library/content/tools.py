@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from content.collections import Collections
+from content.collections import DEFAULT, Collections
 from content.description import Description
 from content.description import describe_collection as describe
 from content.records import Filters, ObjectKind, Reading, VersionState
@@ -97,9 +97,7 @@ async def list_objects(
     limit: Annotated[int, Field(ge=1, le=100)] = 20,
 ) -> ObjectRows:
     """List objects with their state, newest first; nested collections are included."""
-    page = await ctx.services.content.list(
-        ctx.principal, filters, collection=collection, after=after, limit=limit
-    )
+    page = await ctx.services.content.list(ctx.principal, filters, collection=collection, after=after, limit=limit)
     rows = [
         ObjectRow(
             object_id=one.object_id,
@@ -147,13 +145,13 @@ async def upload_text(
     name: Annotated[str, Field(description="as people will see it, without a path", min_length=1, max_length=200)],
     text: Annotated[str, Field(description="the whole document", min_length=1, max_length=400_000)],
     form: Annotated[Literal["markdown", "text"], Field(description="Markdown keeps headings and tables")] = "markdown",
-    collection: Annotated[str | None, Field(description="id or name; else `default`")] = None,
+    collection: Annotated[str, Field(description="id or name", min_length=1)] = DEFAULT,
 ) -> Uploaded:
     """Add a text or Markdown document, or a new version of the object of that name in the collection.
 
     The same text again is the version that is already there.
     """
-    ending = ".md" if form == "markdown" else ".txt"
+    ending, mime = (".md", "text/markdown") if form == "markdown" else (".txt", "text/plain")
     full = name if name.lower().endswith(ending) else name + ending
-    run = await ctx.services.ingest(ctx.principal, full, text.encode(), collection)
+    run = await ctx.services.ingest(ctx.principal, full, text.encode(), mime, collection=collection)
     return Uploaded(run_id=run.run_id, status=run.status, url=ctx.services.run_url(run.run_id))

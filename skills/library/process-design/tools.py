@@ -1,0 +1,236 @@
+"""Writing processes: verify, draw, keep drafts, publish, compare, move labels."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from content.versioned import Draft, Version
+from engine.errors import Exhausted, Invalid, NotFound, Problem
+from engine.process.definition import parse_definition
+from engine.process.verify import Bounds, bounds
+from engine.values import Value
+from skills.arguments import near_names
+from skills.drawing import mermaid
+from skills.services import ToolContext
+from skills.tool import ToolReply, tool
+
+AUTHORS = ("author", "publisher")
+PUBLISHERS = ("publisher",)
+
+Text = Annotated[str, Field(description="the definition in YAML or JSON", min_length=1, max_length=400_000)]
+Name = Annotated[str, Field(description="as in the definition's `process`", min_length=1, max_length=64)]
+Address = Annotated[str, Field(description="name, name@version, name@label or name@draft", min_length=1)]
+
+
+class FindingRow(Value):
+    """One thing to mend."""
+
+    severity: Literal["error", "warning"]
+    code: str
+    path: str = Field(description="JSON pointer into the definition")
+    message: str
+
+
+class Verdict(Value):
+    """What the verifier says; a definition without errors can be published."""
+
+    publishable: bool
+    findings: list[FindingRow]
+    worst_case: str = Field(description="bound of model calls, money and time, or which node has none")
+
+
+class SavedDraft(Value):
+    """The draft as it stands now."""
+
+    process: str
+    revision: int = Field(description="save and publish with it, so that nobody's edit is lost")
+    digest: str
+    verdict: Verdict
+
+
+class DefinitionText(Value):
+    """A definition as it was written."""
+
+    process: str
+    version: int | None = Field(description="null for the draft")
+    revision: int | None = Field(description="of the draft")
+    author: str
+    text: str
+
+
+class PublishedVersion(Value):
+    """A version that never changes again."""
+
+    address: str
+    version: int
+    comment: str
+    author: str
+    publisher: str
+    published_at: datetime
+
+
+class Versions(Value):
+    """All that is kept under a name."""
+
+    process: str
+    labels: dict[str, int]
+    draft_revision: int | None
+    versions: list[PublishedVersion] = Field(description="oldest first")
+
+
+class Difference(Value):
+    """A unified difference; empty if the texts are the same."""
+
+    before: str
+    after: str
+    diff: str
+
+
+class MovedLabel(Value):
+    """Where a label points now."""
+
+    label: str
+    version: int
+    before: int | None
+    moved: bool
+
+
+@tool(roles=AUTHORS)
+async def verify_process(ctx: ToolContext, text: Text) -> Verdict:
+    """Check a definition: schema, names, reachability, data flow, guards, loops, joins, worst case. Runs nothing."""
+    return await _verdict(ctx, text)
+
+
+async def _verdict(ctx: ToolContext, text: str) -> Verdict:
+    try:
+        findings = await ctx.services.verify(ctx.principal, text)
+    except (Invalid, Exhausted) as problem:
+        return Verdict(publishable=False, findings=_syntax(problem), worst_case="")
+    rows = [FindingRow(severity=one.severity, code=one.code, path=one.path, message=one.message) for one in findings]
+    return Verdict(
+        publishable=not any(row.severity == "error" for row in rows),
+        findings=rows,
+        worst_case=_worst_case(bounds(parse_definition(text))),
+    )
+
+
+def _worst_case(found: Bounds) -> str:
+    said = [
+        "no bound of model calls" if found.model_calls is None else f"at most {found.model_calls:,} model calls",
+        "no bound of money" if found.usd is None else f"at most {found.usd:g} USD",
+        "no bound of time" if found.seconds is None else f"at most {timedelta(seconds=round(found.seconds))}",
+    ]
+    blamed = [f"{one.path} ({one.dimension}): {one.reason}" for one in found.unbounded]
+    return "; ".join([", ".join(said), *blamed])
+
+
+def _syntax(problem: Problem) -> list[FindingRow]:
+    """Return the findings of a text that is no definition at all."""
+    problems = problem.details.get("problems") or [{"path": "", "message": problem.message}]
+    return [FindingRow(severity="error", code="format", path=one["path"], message=one["message"]) for one in problems]
+
+
+@tool(roles=AUTHORS)
+async def draw_process(
+    ctx: ToolContext,
+    text: Annotated[str | None, Field(description="a definition; or name a process", max_length=400_000)] = None,
+    process: Annotated[str | None, Field(description="name, name@version, name@label or name@draft")] = None,
+) -> ToolReply:
+    """Draw a definition as a Mermaid flowchart."""
+    if (text is None) == (process is None):
+        raise Invalid("give either text or process")
+    if process is not None:
+        text = (await ctx.services.definitions.find(ctx.principal, process)).text
+    return ToolReply(text=mermaid(parse_definition(text or "")))
+
+
+@tool(roles=AUTHORS)
+async def get_definition(ctx: ToolContext, process: Address) -> DefinitionText:
+    """Read a definition as it was written, with the revision to save a draft from."""
+    found = await ctx.services.definitions.find(ctx.principal, process)
+    draft = isinstance(found, Draft)
+    return DefinitionText(
+        process=found.name,
+        version=None if draft else found.number,
+        revision=found.revision if draft else None,
+        author=found.author,
+        text=found.text,
+    )
+
+
+@tool(effect="side_effecting", honours_key=True, roles=AUTHORS)
+async def save_draft(
+    ctx: ToolContext,
+    name: Name,
+    text: Text,
+    revision: Annotated[int | None, Field(description="the revision you edited; none for the first", ge=1)] = None,
+) -> SavedDraft:
+    """Save the draft of a process; an unfinished one is kept too, with what is wrong with it.
+
+    Refused when somebody saved another revision since: read it by get_definition("name@draft") and merge.
+    """
+    saved = await ctx.services.definitions.put_draft(ctx.principal, name, text, revision=revision)
+    verdict = await _verdict(ctx, text)
+    return SavedDraft(process=saved.name, revision=saved.revision, digest=saved.digest, verdict=verdict)
+
+
+@tool(effect="side_effecting", honours_key=True, roles=PUBLISHERS)
+async def publish_process(
+    ctx: ToolContext,
+    name: Name,
+    comment: Annotated[str, Field(description="what changed and why, for people", min_length=1, max_length=2000)],
+    revision: Annotated[int | None, Field(description="of the draft that was reviewed", ge=1)] = None,
+) -> PublishedVersion:
+    """Publish the draft as the next version; errors of the verifier block it. Labels stay where they are."""
+    found = await ctx.services.definitions.publish(ctx.principal, name, comment=comment, revision=revision)
+    return _published(found)
+
+
+def _published(found: Version) -> PublishedVersion:
+    return PublishedVersion(
+        address=found.address,
+        version=found.number,
+        comment=found.comment,
+        author=found.author,
+        publisher=found.publisher,
+        published_at=found.published_at,
+    )
+
+
+@tool(effect="side_effecting", honours_key=True, roles=PUBLISHERS)
+async def move_label(
+    ctx: ToolContext,
+    name: Name,
+    label: Annotated[str, Field(description="production is what a bare name means", min_length=1, max_length=64)],
+    version: Annotated[int, Field(ge=1)],
+    comment: Annotated[str, Field(max_length=2000)] = "",
+) -> MovedLabel:
+    """Point a label at a published version: how a version goes live, and how it is rolled back."""
+    move = await ctx.services.definitions.move_label(ctx.principal, name, label, version, comment=comment)
+    before = version if move is None else move.from_number
+    return MovedLabel(label=label, version=version, before=before, moved=move is not None)
+
+
+@tool(roles=AUTHORS)
+async def list_versions(ctx: ToolContext, name: Name) -> Versions:
+    """List the published versions of a process, its labels and its draft."""
+    listed = {one.name: one for one in await ctx.services.definitions.list_names(ctx.principal)}
+    if name not in listed:
+        near = near_names(name, listed)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(listed) or 'none'}"
+        raise NotFound(f"there is no process {name!r}; {hint}", near=list(near))
+    found = await ctx.services.definitions.list_versions(ctx.principal, name)
+    return Versions(
+        process=name,
+        labels=listed[name].labels,
+        draft_revision=listed[name].draft_revision,
+        versions=[_published(one) for one in found],
+    )
+
+
+@tool(roles=AUTHORS)
+async def diff_versions(ctx: ToolContext, before: Address, after: Address) -> Difference:
+    """Compare two definitions line by line, as in before="name@3", after="name@draft"."""
+    text = await ctx.services.definitions.diff(ctx.principal, before, after)
+    return Difference(before=before, after=after, diff=text)

@@ -1,0 +1,206 @@
+"""Content, prompts and process definitions as MCP resources and prompts, over real HTTP in both eras."""
+
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp_types as types
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from content.access import Access
+from content.database import Database
+from content.passages import cut_passages
+from content.structure import Block, Structure
+from server.http import make_app
+from tests.server.flat import Flat
+from tests.server.served import ERAS, Era, Served, serve
+
+pytestmark = pytest.mark.anyio
+
+GREETING = """---
+description: Greet somebody in a tone.
+input:
+  schema:
+    name: string, who is greeted
+    tone?(enum): [warm, wry, cold]
+    times?: integer, how often
+  default:
+    times: 1
+---
+{{role "system"}}
+You greet people.
+{{role "user"}}
+Greet {{name}} {{times}} times, {{tone}}.
+"""
+
+PROCESS = "name: invoice\nnodes: {}\n"
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncGenerator[Database]:
+    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    await opened.migrate()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def flat(database: Database, tmp_path: Path) -> Flat:
+    house = Flat(database, tmp_path, limits={"max_result_bytes": 2_000})
+    await house.interactions.put_draft(house.me, "greeting", GREETING)
+    await house.interactions.publish(house.me, "greeting")
+    await house.interactions.put_draft(house.me, "greeting", GREETING.replace("You greet", "You always greet"))
+    await house.interactions.publish(house.me, "greeting")
+    await house.interactions.put_draft(house.me, "unpublished", GREETING)
+    await house.definitions.put_draft(house.me, "invoice", PROCESS)
+    await house.definitions.publish(house.me, "invoice")
+    return house
+
+
+@pytest.fixture
+async def served(flat: Flat) -> AsyncGenerator[Served]:
+    async with serve(make_app(flat)) as running:
+        yield running
+
+
+async def read(client: Any, uri: str) -> str:
+    contents = await client.read_resource(uri)
+    assert isinstance(contents[0], types.TextResourceContents)
+    return contents[0].text
+
+
+async def document(flat: Flat, text: str) -> str:
+    """Publish an object of one paragraph; return its id."""
+    version = await flat.content.receive(flat.me, "contract.txt", text.encode(), "text/plain")
+    structure = Structure.build([Block(kind="heading", text="Terms", level=1), Block(kind="paragraph", text=text)])
+    passages = cut_passages(structure)
+    await flat.content.publish_version(flat.me, version.object_id, version.number, structure, passages)
+    return version.object_id
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_published_interactions_are_prompts_with_typed_arguments(served: Served, era: Era) -> None:
+    with anyio.fail_after(20):
+        async with served.mcp(era) as client:
+            prompts = await client.list_prompts()
+            assert [(prompt.name, prompt.description) for prompt in prompts] == [
+                ("greeting", "Greet somebody in a tone.")
+            ]
+            arguments = {one.name: one for one in prompts[0].arguments or []}
+            assert {name: one.required for name, one in arguments.items()} == {
+                "name": True,
+                "tone": False,
+                "times": False,
+            }
+            assert arguments["times"].description == "how often; as JSON: integer"
+            got = await client.get_prompt("greeting", {"name": "Finn", "tone": "wry", "times": "2"})
+            assert [(message.role, message.content) for message in got.messages] == [
+                ("user", types.TextContent(text="You always greet people.\n")),
+                ("user", types.TextContent(text="Greet Finn 2 times, wry.\n")),
+            ]
+            first = await client.get_prompt("greeting@1", {"name": "Finn"})
+            assert isinstance(first.messages[0].content, types.TextContent)
+            assert first.messages[0].content.text == "You greet people.\n"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_arguments_with_a_fixed_choice_are_completed(served: Served, era: Era) -> None:
+    ref = types.PromptReference(name="greeting")
+    with anyio.fail_after(20):
+        async with served.mcp(era) as client:
+            assert (await client.complete(ref, {"name": "tone", "value": "w"})).values == ["warm", "wry"]
+            assert (await client.complete(ref, {"name": "name", "value": "F"})).values == []
+            nothing = types.PromptReference(name="nothing")
+            assert (await client.complete(nothing, {"name": "tone", "value": ""})).values == []
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_prompt_that_cannot_be_rendered_says_which_argument_is_wrong(served: Served, era: Era) -> None:
+    with anyio.fail_after(20):
+        async with served.mcp(era) as client:
+            for arguments, says in (
+                ({}, "name"),
+                ({"name": "F", "times": "often"}, "times"),
+                ({"name": "F", "x": "1"}, "x"),
+            ):
+                with pytest.raises(MCPError, match=says) as wrong:
+                    await client.get_prompt("greeting", arguments)
+                assert wrong.value.code == types.INVALID_PARAMS
+            for name in ("nothing", "unpublished", "a/b", ""):
+                with pytest.raises(MCPError, match="no prompt"):
+                    await client.get_prompt(name, {})
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_prompts_and_processes_are_resources_at_each_version(served: Served, era: Era) -> None:
+    with anyio.fail_after(20):
+        async with served.mcp(era) as client:
+            listed = {str(resource.uri) for resource in await client.list_resources()}
+            assert listed == {"interaction://greeting", "process://invoice", "skill://word-counting/SKILL.md"}
+            assert await read(client, "interaction://greeting@1") == GREETING
+            assert "You always greet" in await read(client, "interaction://greeting")
+            assert await read(client, "process://invoice@1") == PROCESS
+            for uri in (
+                "interaction://greeting@9",
+                "interaction://nothing",
+                "process://greeting",
+                "process://invoice@x",
+            ):
+                with pytest.raises(MCPError, match="not found"):
+                    await client.read_resource(uri)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_content_is_read_whole_by_version_and_at_the_anchor_of_a_citation(
+    served: Served, flat: Flat, era: Era
+) -> None:
+    words = "Payment is due in thirty days. " * 200
+    object_id = await document(flat, words)
+    structure = await flat.content.structure(flat.me, object_id)
+    passage = cut_passages(structure)[0]
+    anchor = passage.anchor(object_id, 1)
+    with anyio.fail_after(20):
+        async with served.mcp(era) as client:
+            about = json.loads(await read(client, f"content://{object_id}"))
+            assert (about["name"], about["version"]["number"]) == ("contract.txt", 1)
+            assert json.loads(await read(client, f"content://{object_id}@1"))["object_id"] == object_id
+            whole, uri = "", about["text_uri"]
+            assert uri == f"content://{object_id}@1/text"
+            pieces = 0
+            while uri is not None:
+                contents = await client.read_resource(uri)
+                assert isinstance(contents[0], types.TextResourceContents)
+                assert len(contents[0].text.encode()) <= 2_000
+                whole, pieces = whole + contents[0].text, pieces + 1
+                uri = str(contents[1].uri) if len(contents) > 1 else None
+            assert (whole, pieces) == (structure.text, 4)
+            assert await read(client, f"content://{anchor}") == passage.text
+            for wrong in (
+                f"content://{object_id}@9",
+                "content://obj_404",
+                "content://obj_404/text",
+                f"content://{object_id}@9/text",
+            ):
+                with pytest.raises(MCPError, match="not found"):
+                    await client.read_resource(wrong)
+            with pytest.raises(MCPError, match="whole number"):
+                await client.read_resource(f"content://{object_id}@x")
+            with pytest.raises(MCPError, match="lies behind"):
+                await client.read_resource(f"content://{object_id}/text?offset=999999")
+
+
+async def test_what_is_private_to_its_owner_is_no_resource_for_another_user(served: Served, flat: Flat) -> None:
+    object_id = await document(flat, "secret words")
+    access = await flat.content.get_access(flat.me, object_id)
+    assert access is None
+    await flat.content.set_access(flat.me, object_id, Access())
+    with anyio.fail_after(20):
+        async with served.mcp("2026-07-28", "finn") as finn:
+            for uri in (f"content://{object_id}", f"content://{object_id}/text", f"content://{object_id}@1#p=1"):
+                with pytest.raises(MCPError) as missing:
+                    await finn.read_resource(uri)
+                assert "secret" not in str(missing.value)
+                assert missing.value.code == types.INVALID_PARAMS
