@@ -48,29 +48,17 @@ async def _use_tool(
 USE_TOOL = cast(AnyTool, _use_tool)
 
 
-def learn_skill_tools(
-    catalogue: Catalogue, principal: Principal, featured: Sequence[str]
-) -> tuple[tuple[AnyTool, ...], bool]:
-    """Return the `learn_<skill>` tools of `principal`, and whether every skill has one of its own.
+def own_lessons(catalogue: Catalogue, principal: Principal, featured: Sequence[str]) -> tuple[tuple[Skill, ...], bool]:
+    """Return the skills that have a `learn_<skill>` of their own in the list, and whether that is every skill.
 
     Beyond `MAX_LEARN` skills the first ones in `featured` keep theirs, then the others by name.
     """
     skills = catalogue.visible(principal)
     if len(skills) <= MAX_LEARN:
-        return tuple(_learn_tool(catalogue, skill) for skill in skills), True
+        return skills, True
     rank = {name: place for place, name in enumerate(featured)}
     chosen = sorted(skills, key=lambda skill: (rank.get(skill.key, rank.get(skill.name, len(rank))), skill.name))
-    first = sorted(chosen[: MAX_LEARN - 1], key=lambda skill: skill.name)
-    return tuple(_learn_tool(catalogue, skill) for skill in first), False
-
-
-def learn_named(catalogue: Catalogue, principal: Principal, name: str) -> AnyTool:
-    """Return the tool `learn_<skill>` by its name, listed or not.
-
-    Raises:
-        NotFound: there is no such skill for `principal`.
-    """
-    return _learn_tool(catalogue, catalogue.get(principal, name.removeprefix("learn_")))
+    return tuple(sorted(chosen[: MAX_LEARN - 1], key=lambda skill: skill.name)), False
 
 
 def learn_any_tool(catalogue: Catalogue) -> AnyTool:
@@ -86,7 +74,9 @@ def learn_any_tool(catalogue: Catalogue) -> AnyTool:
     return learn_any
 
 
-def _learn_tool(catalogue: Catalogue, skill: Skill) -> AnyTool:
+def learn_tool(catalogue: Catalogue, skill: Skill) -> AnyTool:
+    """Return `learn_<skill>`; the lesson is made for whoever calls it."""
+
     @tool(name=f"learn_{skill.key}")
     async def learn_one(ctx: ToolContext) -> ToolReply:
         """Answer with the lesson."""
@@ -111,8 +101,8 @@ def find_tools_tool(catalogue: Catalogue, core: Sequence[AnyTool], featured: Seq
         limit: Annotated[int, Field(ge=1, le=30)] = 8,
     ) -> FoundTools:
         """Find the tools and skills that fit a purpose, with the skill to learn for each."""
-        own, _ = learn_skill_tools(catalogue, ctx.principal, featured)
-        listed = frozenset(one.spec.name for one in own)
+        own, _ = own_lessons(catalogue, ctx.principal, featured)
+        listed = frozenset(f"learn_{skill.key}" for skill in own)
         return FoundTools(found=_ranked(catalogue, core, ctx.principal, query, listed)[:limit])
 
     return find_tools

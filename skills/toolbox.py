@@ -20,7 +20,7 @@ from engine.transcript import ToolSpec
 from engine.values import Principal, new_id
 from skills.arguments import near_names
 from skills.catalogue import Catalogue, Skill
-from skills.discovery import USE_TOOL, find_tools_tool, learn_any_tool, learn_named, learn_skill_tools
+from skills.discovery import USE_TOOL, find_tools_tool, learn_any_tool, learn_tool, own_lessons
 from skills.lesson import check_ticket, learn, ticket_skill
 from skills.schemas import outline
 from skills.services import ToolContext
@@ -93,10 +93,14 @@ class Toolbox:
         self._featured = tuple(featured)
         self._max_chars = max_chars
         self._core = {tool.spec.name: tool for tool in (*core, find_tools_tool(catalogue, core, featured))}
+        self._learn_any = learn_any_tool(catalogue)
+        self._learn = {(skill.tenant, skill.key): learn_tool(catalogue, skill) for skill in catalogue.skills}
 
     def learn_tools(self, principal: Principal) -> tuple[ToolSpec, ...]:
         """Return the `learn_<skill>` tools of `principal`, and `learn` where not every skill has its own."""
-        return tuple(tool.spec for tool in self._learn(principal).values())
+        skills, all_have_one = own_lessons(self.catalogue, principal, self._featured)
+        own = (self._learn[skill.tenant, skill.key].spec for skill in skills)
+        return tuple(own) if all_have_one else (*own, self._learn_any.spec)
 
     def surface(self, principal: Principal) -> tuple[ToolSpec, ...]:
         """Return the short list that every client sees: it depends on the caller's rights and on nothing else.
@@ -118,12 +122,13 @@ class Toolbox:
         Raises:
             NotFound: there is none that `principal` may call; the message names the nearest.
         """
-        visible = {**self._visible(principal), **self._learn(principal)}
+        if name.startswith("learn_"):
+            skill = self.catalogue.get(principal, name.removeprefix("learn_"))
+            return self._learn[skill.tenant, skill.key]
+        visible = self._visible(principal)
         if name in visible:
             return visible[name]
-        if name.startswith("learn_"):
-            return learn_named(self.catalogue, principal, name)
-        near = near_names(name, visible)
+        near = near_names(name, [*visible, *(spec.name for spec in self.learn_tools(principal))])
         hint = f"did you mean {' or '.join(near)}?" if near else "find_tools(query) searches what there is"
         raise NotFound(f"there is no tool {name!r} for you; {hint}", near=list(near))
 
@@ -238,14 +243,10 @@ class Toolbox:
 
     def _visible(self, principal: Principal) -> dict[str, AnyTool]:
         found = {name: tool for name, tool in self._core.items() if tool.admits(principal)}
+        found[self._learn_any.spec.name] = self._learn_any
         for skill in self.catalogue.visible(principal):
             found |= {tool.spec.name: tool for tool in skill.tools_for(principal)}
         return found
-
-    def _learn(self, principal: Principal) -> dict[str, AnyTool]:
-        own, all_have_one = learn_skill_tools(self.catalogue, principal, self._featured)
-        tools = own if all_have_one else (*own, learn_any_tool(self.catalogue))
-        return {tool.spec.name: tool for tool in tools}
 
     def _by_ticket(self, principal: Principal, ticket: str, tool: str, arguments: Mapping[str, JsonValue]) -> Resolved:
         skill = self._skill_of(principal, ticket, tool)

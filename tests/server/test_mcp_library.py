@@ -36,6 +36,7 @@ You greet people.
 Greet {{name}} {{times}} times, {{tone}}.
 """
 
+ALWAYS = GREETING.replace("You greet", "You always greet")
 PROCESS = "name: invoice\nnodes: {}\n"
 
 
@@ -52,7 +53,7 @@ async def flat(database: Database, tmp_path: Path) -> Flat:
     house = Flat(database, tmp_path, limits={"max_result_bytes": 2_000})
     await house.interactions.put_draft(house.me, "greeting", GREETING)
     await house.interactions.publish(house.me, "greeting")
-    await house.interactions.put_draft(house.me, "greeting", GREETING.replace("You greet", "You always greet"))
+    await house.interactions.put_draft(house.me, "greeting", ALWAYS, revision=1)
     await house.interactions.publish(house.me, "greeting")
     await house.interactions.put_draft(house.me, "unpublished", GREETING)
     await house.definitions.put_draft(house.me, "invoice", PROCESS)
