@@ -21,7 +21,7 @@ from server.commands.work import upload
 from server.data_folder import DataFolder, open_data_folder
 from server.demo_chat import OVER, Chat, Refused, connect
 from server.demo_server import SCRIPTED, DemoServer, real_route
-from server.demo_tell import Teller, citations, cited_lines, connection_help, headline
+from server.demo_tell import Teller, citations, connection_help, headline, step_line
 from server.settings_sources import Loaded
 
 EXAMPLES = Path(examples.__file__).parent
@@ -75,6 +75,7 @@ class Demo:
         self.route = real_route(loaded.settings)
         self.titles = _titles(PROCESS.read_text(encoding="utf-8"))
         self.after: dict[str, int] = {}
+        self.told: set[str] = set()
         self.run_id = ""
         self.agent_id: str | None = None
         self.url = ""
@@ -207,24 +208,24 @@ class Demo:
     async def _tell_steps(self, chat: Chat, view: View) -> None:
         """Tell the steps of the process that are new, with what each rests on, from the audit."""
         self.after[view["run_id"]] = view["next_after"]
-        finished = [event for event in view["events"] if event["type"] in ("node.finished", "node.failed")]
-        if not finished:
+        ended = [event["data"] for event in view["events"] if event["type"] in ("node.finished", "node.failed")]
+        fresh = [data for data in ended if data["step"] not in self.told]
+        if not fresh:
             return
         records = {record["data"].get("step"): record for record in await chat.audit(self.run_id)}
-        for event in finished:
-            data, step = event["data"], event["data"]["step"]
+        for data in fresh:
+            step = data["step"]
+            self.told.add(step)
             patch = records[step]["data"].get("patch", []) if step in records else []
             written = {entry["path"].rpartition("/")[2]: entry["value"] for entry in patch}
-            found = list(citations(written))
-            indent = "    " if "/" in step else "  "
+            summary, found = headline(written), list(citations(written))
             title = self.titles.get(data["node"], data["node"])
-            failed = f" failed: {data['error']['message']}" if "error" in data else ""
-            summary = headline(written)
-            text = f"{indent}✓ {title}{failed}{': ' + summary if summary else ''}{cited_lines(found)}"
             cited = [{"quote": words, "anchor": anchor} for words, anchor in found]
-            self.teller.say(
-                "step", text, step=step, node=data["node"], to=data["to"], headline=summary, citations=cited
-            )
+            facts = {"step": step, "node": data["node"], "to": data["to"], "headline": summary, "citations": cited}
+            if "error" in data:
+                facts["error"] = data["error"]
+                summary = f"failed: {data['error']['message']}"
+            self.teller.say("step", step_line(step, data["type"], title, summary, found), **facts)
 
     def _tell_turns(self, view: View) -> None:
         """Tell the turns of the agent that are new."""
@@ -236,7 +237,7 @@ class Demo:
             said = " ".join(part["text"] for part in message["parts"] if part["type"] == "text")
             calls = [part["name"] for part in message["parts"] if part["type"] == "tool_call"]
             text = f"    agent: {said if calls else 'answers'}{' → ' + ', '.join(calls) if calls else ''}"
-            self.teller.say("turn", text, key=event["seq"], calls=calls)
+            self.teller.say("turn", text, seq=event["seq"], calls=calls)
 
     # --- the crash ----------------------------------------------------------------------------------------
 
@@ -257,6 +258,7 @@ class Demo:
             after = self.after[self.agent_id]
             async for view in chat.views(self.agent_id, after, STEP_S, "the agent"):
                 self._tell_turns(view)
+        # From one event back: where the last thing that happened is the question itself, nothing else will.
         async for view in chat.views(self.run_id, self.after[self.run_id] - 1, STEP_S, "the process"):
             await self._tell_steps(chat, view)
             if view["open_tasks"]:
@@ -335,7 +337,7 @@ class Demo:
         text = f"  audit: {page['total']} records, the chain is {verdict}; head {page['head'][:16]}"
         told = [{"seq": record["seq"], "action": record["action"], "node": record["node"]} for record in records]
         self.teller.say("audit", text, valid=page["valid"], total=page["total"], head=page["head"], records=told)
-        self.teller.table(("  #", "time", "actor", "action", "node", ""), rows)
+        self.teller.table(("    #", "time", "actor", "action", "node", ""), rows)
         if not page["valid"]:
             raise Unavailable(f"the audit chain of {self.run_id} does not verify: {page['reason']}")
 
@@ -373,7 +375,15 @@ def _titles(text: str) -> dict[str, str]:
 
 def _audit_row(record: Mapping[str, Any]) -> Sequence[str]:
     data = record["data"]
-    model = (data.get("interaction") or {}).get("model")
-    note = [f"→ {data['to']}" if data.get("to") else "", model or "", data.get("decision") or ""]
+    called = data.get("interaction") or {}
+    model = f"{called['provider']}/{called['model']}" if called else ""
+    notes = (data.get("decision"), f"→ {data['to']}" if data.get("to") else "", model, data.get("tool"))
     at = str(record["at"])[11:19]
-    return (str(record["seq"]), at, record["actor"], record["action"], record["node"], " ".join(filter(None, note)))
+    return (
+        f"    {record['seq']}",
+        at,
+        record["actor"],
+        record["action"],
+        record["node"],
+        ", ".join(str(note) for note in notes if note),
+    )

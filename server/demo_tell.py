@@ -14,6 +14,7 @@ from rich.text import Text
 
 from server.data_folder import DataFolder
 
+WIDTH = 130
 QUOTES = 3
 QUOTE_CHARS = 110
 
@@ -34,6 +35,8 @@ class Teller:
         """Choose the form."""
         self._as_json = as_json
         self._console = Console(highlight=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            self._console = Console(highlight=False, soft_wrap=True, width=WIDTH)
 
     def say(self, event: str, text: str, **data: Any) -> None:
         """Tell one thing: `text` to people, `data` to programs."""
@@ -97,11 +100,18 @@ def _quotes(value: Any) -> Iterator[tuple[str, str]]:
             yield from _quotes(inner)
 
 
-def cited_lines(found: Sequence[tuple[str, str]]) -> str:
-    """Return the first few citations, each on a line of its own."""
-    lines = [f"\n      “{_short(quote)}”  [{source}]" for quote, source in found[:QUOTES]]
-    more = len(found) - QUOTES
-    return "".join(lines) + (f"\n      and {more} more" if more > 0 else "")
+def step_line(step: str, kind: str, title: str, summary: str, found: Sequence[tuple[str, str]]) -> str:
+    """Return a step of a process with its first citations, each on a line of its own.
+
+    An item of a foreach is named by its key and has one citation; the foreach itself repeats none of them.
+    """
+    _, bracket, item = step.rpartition("[")
+    shown = 0 if kind == "foreach" else 1 if bracket else QUOTES
+    indent = "    " if bracket else "  "
+    name = f"{title}, {item.partition(']')[0]}" if bracket else title
+    lines = [f"\n{indent}    “{_short(quote)}”  [{source}]" for quote, source in found[:shown]]
+    more = f"\n{indent}    and {len(found) - shown} more" if 0 < shown < len(found) else ""
+    return f"{indent}✓ {name}{': ' + summary if summary else ''}{''.join(lines)}{more}"
 
 
 def _short(text: str) -> str:

@@ -122,6 +122,8 @@ class Toolbox:
         Raises:
             NotFound: there is none that `principal` may call; the message names the nearest.
         """
+        if name == self._learn_any.spec.name:
+            return self._learn_any
         if name.startswith("learn_"):
             skill = self.catalogue.get(principal, name.removeprefix("learn_"))
             return self._learn[skill.tenant, skill.key]
@@ -243,7 +245,6 @@ class Toolbox:
 
     def _visible(self, principal: Principal) -> dict[str, AnyTool]:
         found = {name: tool for name, tool in self._core.items() if tool.admits(principal)}
-        found[self._learn_any.spec.name] = self._learn_any
         for skill in self.catalogue.visible(principal):
             found |= {tool.spec.name: tool for tool in skill.tools_for(principal)}
         return found

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from content.interactions import Interaction
 from engine.errors import Invalid, NotFound
+from server.json_types import single_type
 from server.mcp.house import Call, House, principal_of
 from server.mcp.provider import Provider
 
@@ -58,7 +59,7 @@ class InteractionPrompts(Provider):
         if found is None:
             return None
         node = _properties(found.prompt.input_schema).get(params.argument.name, {})
-        choices = ("true", "false") if node.get("type") == "boolean" else cast("list[Any]", node.get("enum", []))
+        choices = ("true", "false") if single_type(node) == "boolean" else cast("list[Any]", node.get("enum", []))
         texts = [choice if isinstance(choice, str) else json.dumps(choice) for choice in choices]
         fitting = [text for text in texts if text.lower().startswith(params.argument.value.lower())]
         completion = types.Completion(
@@ -92,7 +93,7 @@ def _described(found: Interaction) -> types.Prompt:
 
 
 def _explained(node: Mapping[str, Any]) -> str | None:
-    kind = node.get("type")
+    kind = single_type(node)
     as_json = None if kind == "string" or "enum" in node else f"as JSON: {kind or 'any value'}"
     return "; ".join(part for part in (node.get("description"), as_json) if part) or None
 
@@ -108,15 +109,16 @@ def read_arguments(schema: Mapping[str, Any] | None, arguments: Mapping[str, str
 
 
 def _read(name: str, node: Mapping[str, Any], text: str) -> JsonValue:
-    if node.get("type") == "string" or text in node.get("enum", ()):
+    kind = single_type(node)
+    if kind == "string" or text in node.get("enum", ()):
         return text
     try:
         return cast(JsonValue, json.loads(text))
     except ValueError:
-        if "type" not in node:
+        if kind is None:
             return text
         raise Invalid(
-            f'{name}: {text[:80]!r} is not {node["type"]} as JSON; write it like 3, true or ["a"]', field=name
+            f'{name}: {text[:80]!r} is not {kind} as JSON; write it like 3, true or ["a"]', field=name
         ) from None
 
 

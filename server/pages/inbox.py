@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from engine.errors import Invalid
 from engine.runs import Task
+from server.json_types import single_type
 from server.pages.layout import facts, moment, page
 from server.pages.markup import Html, element, joined
 
@@ -82,7 +83,7 @@ def _field(name: str, node: dict[str, Any], required: bool, filled: str | None) 
     default = node.get("default")
     text = filled if filled is not None else _written(default)
     key = VALUE + name
-    kind = node.get("type")
+    kind = single_type(node)
     if "enum" in node:
         options = [
             element("option", str(value), value=json.dumps(value), selected=json.dumps(value) == text)
@@ -121,7 +122,7 @@ def read_values(schema: Mapping[str, Any] | None, filled: Mapping[str, str]) -> 
     values: dict[str, JsonValue] = {}
     for name, node in properties.items():
         text = filled.get(VALUE + name, "")
-        if node.get("type") == "boolean" and "enum" not in node:
+        if single_type(node) == "boolean" and "enum" not in node:
             values[name] = text == "true"
         elif text != "":
             values[name] = _value(name, node, text)
@@ -129,10 +130,10 @@ def read_values(schema: Mapping[str, Any] | None, filled: Mapping[str, str]) -> 
 
 
 def _value(name: str, node: Mapping[str, Any], text: str) -> JsonValue:
-    if node.get("type") == "string" and "enum" not in node:
+    if single_type(node) == "string" and "enum" not in node:
         return text.replace("\r\n", "\n")
     try:
         return cast(JsonValue, json.loads(text))
     except ValueError:
-        wanted = node.get("type", "JSON")
+        wanted = single_type(node) or "JSON"
         raise Invalid(f"{name}: {text[:80]!r} is not {wanted}; correct it and send again", field=name) from None

@@ -185,7 +185,9 @@ async def test_the_surface_is_short_and_differs_only_by_rights(toolbox: Toolbox)
     assert [spec.name for spec in toolbox.surface(BOB)][:2] == ["learn_money_work", "learn_words"]
     assert toolbox.surface(ALICE) == toolbox.surface(ALICE)
     assert [spec.name for spec in toolbox.flat(BOB, "money-work")] == ["money_work.add", "money_work.pay_once"]
-    assert "vault.pay" in [spec.name for spec in toolbox.flat(ALICE)]
+    flat = [spec.name for spec in toolbox.flat(ALICE)]
+    assert "vault.pay" in flat
+    assert not [name for name in flat if name.startswith("learn") or name == "use_tool"]
     learned = next(spec for spec in toolbox.surface(ALICE) if spec.name == "learn_words")
     assert learned.output_schema is None
     assert learned.description == "Learn: The area of words."

@@ -48,11 +48,7 @@ async def run_interaction_node(frame: Frame, node_id: str, node: InteractionNode
         route=_route(node.model or conduct.definition.defaults.model),
         budget=_budget(conduct, node),
     )
-    result = await attempt(
-        run_interaction(
-            call, timeout=timeout_of(node, conduct), retry=retry_of(node, conduct), heartbeat=timedelta(seconds=60)
-        )
-    )
+    result = await attempt(run_interaction(call, timeout=timeout_of(node, conduct), retry=retry_of(node, conduct)))
     facts: dict[str, JsonValue] = result.model_dump(mode="json", exclude={"output", "spent"})
     return NodeResult(writes=_object(result.output, node_id), facts={"interaction": facts}, spent=result.spent)
 
@@ -75,7 +71,6 @@ async def run_tool_node(frame: Frame, node_id: str, node: ToolNode, step: str) -
             invocation,
             timeout=limit,
             retry=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5),
-            heartbeat=timedelta(seconds=20),
         )
     )
     if outcome.outcome == "unknown":
