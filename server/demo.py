@@ -219,7 +219,7 @@ class Demo:
             patch = records[step]["data"].get("patch", []) if step in records else []
             written = {entry["path"].rpartition("/")[2]: entry["value"] for entry in patch}
             summary, found = headline(written), list(citations(written))
-            title = self.titles.get(data["node"], data["node"])
+            title = str(self.titles.get(data["node"], data["node"]))
             cited = [{"quote": words, "anchor": anchor} for words, anchor in found]
             facts = {"step": step, "node": data["node"], "to": data["to"], "headline": summary, "citations": cited}
             if "error" in data:

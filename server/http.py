@@ -112,7 +112,7 @@ class Pages:
         return RedirectResponse("/runs", status_code=303)
 
     async def link(self, request: Request) -> Response:
-        """Return a one-time link for a browser: `{"path", "user"}` in, `{"path"}` out; for a bearer only."""
+        """Return a one-time link for a browser: `?path=` in, `{"path", "user"}` out; for a bearer only."""
         if "authorization" not in request.headers:
             return refused(request.scope, 403, "A link is made for whoever holds the token; run `upstairs open`")
         principal = _principal(request)
@@ -138,7 +138,8 @@ class Pages:
         principal, run_id = _principal(request), request.path_params["run_id"]
         # The row first: an event that comes after it is on the stream that the page opens.
         run = await self._services.runs.get(principal, run_id)
-        events = await self._services.runs.events(principal, run_id, limit=PAGE_EVENTS)
+        after = max(0, run.events - PAGE_EVENTS)
+        events = await self._services.runs.events(principal, run_id, after=after)
         tasks = await self._services.runs.tasks(principal, run_id=run_id)
         artifacts = await self._services.runs.artifacts(principal, run_id)
         return HTMLResponse(run_page(run, events, tasks, artifacts, user=principal.subject))

@@ -1,6 +1,5 @@
 """The composition root: every part of the house, opened in order and closed in reverse."""
 
-import getpass
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,8 +18,7 @@ from content.interactions import Interactions
 from content.objects import ContentStore
 from content.records import Hit
 from content.search import ContentSearch
-from engine.errors import Invalid
-from engine.values import PLATFORM_ROLES, Principal
+from engine.values import Principal
 from server.activities.agent import AgentWork, agent_activities
 from server.activities.intake import intake_activities, receive_file
 from server.activities.process import process_activities
@@ -31,6 +29,7 @@ from server.data_folder import DataFolder
 from server.embedding import LazyEmbedder
 from server.hub import Hub
 from server.keys import KeyRing, open_key_ring
+from server.local import local_user
 from server.models import Models
 from server.payloads import open_payload_store
 from server.settings import Settings
@@ -45,7 +44,6 @@ from skills.core import CORE_TOOLS
 from skills.services import Services
 from skills.toolbox import Toolbox
 
-LOCAL_TENANT = "local"
 SCHEMA = (content.tables, tables)
 """Importing the tables is what enters them into the metadata that migrations are compared with."""
 
@@ -108,18 +106,6 @@ async def _search(
     search: ContentSearch, embedder: LazyEmbedder, principal: Principal, query: str, **options: Any
 ) -> Sequence[Hit]:
     return await search.search(principal, query, embedder=embedder.model, **options)
-
-
-def local_user(settings: Settings, name: str | None) -> Principal:
-    """Return a user of the local tenant: the owner of the data folder, or one that the settings name."""
-    owner = getpass.getuser()
-    if name is None or name == owner:
-        return Principal(tenant=LOCAL_TENANT, subject=owner, roles=PLATFORM_ROLES | set(settings.local.roles))
-    roles = settings.local.users.get(name)
-    if roles is None:
-        known = ", ".join([owner, *settings.local.users])
-        raise Invalid(f"there is no local user {name!r}; the settings name {known} (local.users)", known=known)
-    return Principal(tenant=LOCAL_TENANT, subject=name, roles=frozenset(roles))
 
 
 @asynccontextmanager

@@ -89,34 +89,50 @@ def _children(value: Any) -> Iterable[Any]:
     return cast(Sequence[Any], value) if isinstance(value, list | tuple) else ()
 
 
-def violations(schema: Mapping[str, Any], value: Any) -> tuple[Violation, ...]:
-    """Return what breaks `schema` in `value`, in the order of the paths, at most `MAX_ERRORS`.
+class Checker:
+    """A JSON Schema ready to check values with. References to other documents are never fetched."""
 
-    References to other documents are never fetched. Raises `Invalid` when the schema itself is broken.
-    """
-    try:
-        Draft202012Validator.check_schema(schema)
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        """Check the schema itself.
+
+        Raises:
+            Invalid: it is no JSON Schema.
+        """
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            raise _broken(error.message) from error
         # An empty registry: the default one would fetch a foreign reference from the network.
-        validator = Draft202012Validator(schema, registry=cast(Any, Registry()))
-        errors = sorted(
-            cast(Iterable[ValidationError], validator.iter_errors(value)),
-            key=lambda error: [str(part) for part in error.absolute_path],
-        )
-    except (SchemaError, Unresolvable, re.error) as error:
-        reason = error.message if isinstance(error, SchemaError) else str(error)
-        raise Invalid(f"the schema to check against is broken: {reason[:300]}") from error
-    found: dict[tuple[str, str], Violation] = {}
-    for error in errors:
-        for violation in _explain(error):
-            found.setdefault((violation.path, violation.problem), violation)
-    return tuple(found.values())[:MAX_ERRORS]
+        self._validator = Draft202012Validator(schema, registry=cast(Any, Registry()))
+
+    def violations(self, value: Any) -> tuple[Violation, ...]:
+        """Return what breaks the schema in `value`, in the order of the paths, at most `MAX_ERRORS`.
+
+        Raises:
+            Invalid: the schema has a pattern or a reference that leads nowhere.
+        """
+        try:
+            errors = sorted(
+                cast(Iterable[ValidationError], self._validator.iter_errors(value)),
+                key=lambda error: [str(part) for part in error.absolute_path],
+            )
+        except (Unresolvable, re.error) as error:
+            raise _broken(str(error)) from error
+        found: dict[tuple[str, str], Violation] = {}
+        for error in errors:
+            for violation in _explain(error):
+                found.setdefault((violation.path, violation.problem), violation)
+        return tuple(found.values())[:MAX_ERRORS]
+
+    def check(self, value: Any, *, what: str) -> None:
+        """Raise `Invalid` with every violation when `value` breaks the schema; `what` opens the sentence."""
+        found = self.violations(value)
+        if found:
+            raise invalid(what, found)
 
 
-def check(schema: Mapping[str, Any], value: Any, *, what: str) -> None:
-    """Raise `Invalid` with every violation when `value` breaks `schema`; `what` opens the sentence."""
-    found = violations(schema, value)
-    if found:
-        raise invalid(what, found)
+def _broken(reason: str) -> Invalid:
+    return Invalid(f"the schema to check against is broken: {reason[:300]}")
 
 
 def invalid(what: str, found: Sequence[Violation], **details: Any) -> Invalid:

@@ -17,7 +17,7 @@ from engine.process.definition import ProcessDefinition, parse_definition
 from engine.runs import Run, StartRun
 from engine.transcript import Route
 from engine.values import Budget, Principal, Value
-from skills.arguments import check, near_names
+from skills.arguments import Checker, near_names
 from skills.discovery import shortened
 from skills.runs import answer_run, control_run, get_run, list_runs, list_tasks
 from skills.services import Services, ToolContext
@@ -207,7 +207,7 @@ async def start_process(
     """Start a published process; answers at once with the run."""
     version, definition = await resolve_process(ctx.services, ctx.principal, process)
     schema = {"type": "object", **definition.input}
-    check(schema, input, what=f"the input of {version.address} does not fit its schema")
+    Checker(schema).check(input, what=f"the input of {version.address} does not fit its schema")
     start = StartRun(
         kind="process",
         definition=version.name,

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 
 from engine.transcript import ToolSpec
 from engine.values import Principal
-from skills.arguments import Violation, check, check_bounds, invalid, json_path
+from skills.arguments import Checker, Violation, check_bounds, invalid, json_path
 from skills.schemas import Schema, shape, tidy, without_nulls
 
 P = ParamSpec("P")
@@ -55,6 +55,7 @@ class Tool(Generic[P, R]):
     spec: ToolSpec
     roles: frozenset[str]
     arguments: type[BaseModel]
+    checker: Checker
     output: TypeAdapter[Any] | None
     wrapped: bool
 
@@ -81,7 +82,7 @@ class Tool(Generic[P, R]):
         check_bounds(arguments)
         given = without_nulls(self.spec.input_schema, dict(arguments))
         what = f"the arguments of {self.spec.name} do not fit"
-        check(self.spec.input_schema, given, what=what)
+        self.checker.check(given, what=what)
         try:
             parsed = self.arguments.model_validate(given)
         except ValidationError as error:
@@ -144,6 +145,7 @@ def tool(
             spec=spec,
             roles=frozenset(roles),
             arguments=arguments,
+            checker=Checker(spec.input_schema),
             output=output,
             wrapped=wrapped,
         )

@@ -12,6 +12,7 @@ COMMANDS = {
     "diagnosis": ("doctor",),
     "work": ("ingest", "search", "publish"),
     "runs": ("run", "watch", "inbox", "answer"),
+    "keeping": ("secret", "audit"),
     "demo": ("demo",),
 }
 """Which module of this package has which commands, in the order of the help."""

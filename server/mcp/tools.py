@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 ALWAYS_LOAD: dict[str, Any] = {"anthropic/alwaysLoad": True}
 USE_TOOL = "use_tool"
 FOLLOWED = ("get_run",)
+SAID = ("text.delta", "reasoning.delta")
+"""The deltas that read as words; those of a tool call are fragments of its arguments."""
 
 
 class SkillTools(Provider):
@@ -99,9 +101,11 @@ class SkillTools(Provider):
             while True:
                 delta = await deltas.get()
                 text = delta.data.get("text")
+                if delta.type not in SAID or not isinstance(text, str):
+                    continue
                 count += 1
                 # Between this event and the next: deltas have no number of their own.
-                await context.progress(run.events + 1 - 1 / count, None, text if isinstance(text, str) else delta.type)
+                await context.progress(run.events + 1 - 1 / count, None, text)
 
     async def _to_its_end(self, running: Coroutine[Any, Any, ToolReply]) -> ToolReply:
         task = asyncio.ensure_future(running)

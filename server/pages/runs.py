@@ -53,7 +53,7 @@ def runs_page(runs: Sequence[Run], wanted: RunFilter, *, user: str) -> str:
 def run_page(
     run: Run, events: Sequence[Event], tasks: Sequence[Task], artifacts: Sequence[Artifact], *, user: str
 ) -> str:
-    """Return the page of a run; the module appends what happens from its last event on."""
+    """Return the page of a run with its last events; the module appends what happens from the last one on."""
     about = facts(
         [
             ("Run", run.run_id),
@@ -88,10 +88,10 @@ def run_page(
             for artifact in artifacts
         ]
         parts += [element("h2", "Artifacts"), element("ul", *items)]
-    parts += [element("h2", "Input"), element("pre", shown(run.input)), element("h2", "Events"), log]
-    parts.append(element("pre", id="live", aria_live="polite", hidden=True))
-    if run.events > last:
-        parts.append(element("p", f"{run.events - last:,} more events: run://{run.run_id}/events?after={last}"))
+    parts += [element("h2", "Input"), element("pre", shown(run.input)), element("h2", "Events")]
+    if events and events[0].seq > 1:
+        parts.append(element("p", f"{events[0].seq - 1:,} earlier ones: run://{run.run_id}/events"))
+    parts += [log, element("pre", id="live", aria_live="polite", hidden=True)]
     return page(run.title or run.definition, *parts, user=user, script=not run.finished)
 
 

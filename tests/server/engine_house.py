@@ -54,6 +54,7 @@ class EngineHouse:
     store: SqlRunStore
     control: Runs
     client: Client
+    database: Database
     definitions: dict[str, str] = field(default_factory=lambda: {})
     answers: dict[str, Answering] = field(default_factory=lambda: {})
     tools: dict[str, Calling] = field(default_factory=lambda: {})
@@ -132,7 +133,7 @@ async def engine_house(root: Path) -> AsyncGenerator[EngineHouse]:
         await stack.enter_async_context(EmbeddedTemporal(settings.temporal, folder))
         converter = make_data_converter(keys, open_payload_store(settings.blobs))
         client = await connect(settings.temporal, folder, converter)
-        house = EngineHouse(store, Runs(store, client, "upstairs"), client)
+        house = EngineHouse(store, Runs(store, client, "upstairs"), client, database)
         activities = house.activities()
         for kind in SLOTS:
             await stack.enter_async_context(

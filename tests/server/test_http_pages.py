@@ -11,6 +11,7 @@ import pytest
 
 from content.database import Database
 from engine.ports import TaskAnswer
+from engine.runs import Change
 from server.door import Door
 from server.http import make_app
 from tests.server.flat import Flat
@@ -139,6 +140,20 @@ async def test_runs_are_listed_newest_first_by_status_and_by_page(served: Served
             assert re.findall(r"Run \d\d", (await http.get("/runs?status=failed")).text) == ["Run 03"]
             assert (await http.get("/runs?status=broken")).status_code == 422
             assert (await http.get("/runs/run_404")).status_code == 404
+
+
+async def test_the_page_of_a_long_run_shows_its_last_events_and_follows_on_from_them(
+    served: Served, flat: Flat
+) -> None:
+    run = await flat.run()
+    drafts = [{"key": f"e{number}", "type": "turn.finished"} for number in range(520)]
+    await flat.runs.apply(Change.model_validate({"run": run.ref, "key": "many", "events": drafts}))
+    await flat.step(run, "last", status="running")
+    with anyio.fail_after(20):
+        async with served.http(Accept="text/html") as http:
+            page = (await http.get(f"/runs/{run.run_id}")).text
+    assert "22 earlier ones" in page
+    assert f'data-stream="/runs/{run.run_id}/events?after=522"' in page
 
 
 async def test_the_stream_of_a_run_resumes_after_the_last_event_id(served: Served, flat: Flat) -> None:

@@ -67,6 +67,11 @@ async def served(flat: Flat) -> AsyncGenerator[Served]:
         yield running
 
 
+def text_of(message: types.PromptMessage) -> str:
+    assert isinstance(message.content, types.TextContent)
+    return message.content.text.strip()
+
+
 async def read(client: Any, uri: str) -> str:
     contents = await client.read_resource(uri)
     assert isinstance(contents[0], types.TextResourceContents)
@@ -98,13 +103,12 @@ async def test_published_interactions_are_prompts_with_typed_arguments(served: S
             }
             assert arguments["times"].description == "how often; as JSON: integer"
             got = await client.get_prompt("greeting", {"name": "Finn", "tone": "wry", "times": "2"})
-            assert [(message.role, message.content) for message in got.messages] == [
-                ("user", types.TextContent(text="You always greet people.\n")),
-                ("user", types.TextContent(text="Greet Finn 2 times, wry.\n")),
+            assert [(message.role, text_of(message)) for message in got.messages] == [
+                ("user", "You always greet people."),
+                ("user", "Greet Finn 2 times, wry."),
             ]
             first = await client.get_prompt("greeting@1", {"name": "Finn"})
-            assert isinstance(first.messages[0].content, types.TextContent)
-            assert first.messages[0].content.text == "You greet people.\n"
+            assert text_of(first.messages[0]) == "You greet people."
 
 
 @pytest.mark.parametrize("era", ERAS)

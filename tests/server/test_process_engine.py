@@ -1,6 +1,7 @@
 """The process engine on a real Temporal: every node type, every way a node can end, and decisions."""
 
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -8,8 +9,10 @@ import pytest
 from pydantic import JsonValue
 
 from engine.errors import Conflict, Denied, Invalid
-from engine.ports import Control, InteractionCall, TaskAnswer, ToolInvocation, ToolOutcome
-from engine.values import Principal
+from engine.ports import Control, InteractionCall, RunFilter, TaskAnswer, ToolInvocation, ToolOutcome
+from engine.runs import StartRun
+from engine.values import Principal, utc_now
+from server.store import tables
 from tests.server.engine_house import EngineHouse, engine_house
 
 pytestmark = pytest.mark.anyio
@@ -305,3 +308,57 @@ async def test_a_failed_call_of_a_model_fails_the_run_with_its_reason(house: Eng
     house.answers["extract"] = fail
     run = await house.finished(alice, await house.start(alice, INVOICE, {"document": "obj_1"}))
     assert (run.status, run.error) == ("failed", "invalid: the model gave nonsense")
+
+
+async def _age(house: EngineHouse, run_id: str) -> None:
+    """Make a row look as if nobody had touched it for a while."""
+    async with house.database.write() as connection:
+        await connection.execute(
+            tables.runs.update().where(tables.runs.c.run_id == run_id).values(updated_at=utc_now() - timedelta(hours=1))
+        )
+
+
+async def test_a_row_whose_workflow_was_never_started_is_started_by_the_reconciler(
+    house: EngineHouse, alice: Principal
+) -> None:
+    house.answers["extract"] = lambda call: {"value": 1}
+    house.definitions["checked"] = CHECKED
+    run, _ = await house.store.create(alice, StartRun(kind="process", definition="checked", version="1"))
+    await house.control.reconcile()
+    assert (await house.store.get(alice, run.run_id)).status == "starting", "it is left alone while it is fresh"
+    await _age(house, run.run_id)
+    await house.control.reconcile()
+    assert (await house.finished(alice, run)).status == "completed"
+
+
+async def test_a_run_whose_workflow_is_gone_is_settled_as_failed_with_the_reason(
+    house: EngineHouse, alice: Principal
+) -> None:
+    house.answers["extract"] = lambda call: reading(5000)
+    run = await house.start(alice, INVOICE, {"document": "obj_1"})
+    (task,) = await house.asked(alice, run)
+    await house.client.get_workflow_handle(run.ref.workflow_id).terminate("by hand")
+    await _age(house, run.run_id)
+    assert await house.control.reconcile() == [run.run_id]
+    found = await house.store.get(alice, run.run_id)
+    assert (found.status, found.error) == ("failed", "its workflow ended as terminated without a record")
+    assert (await house.store.task(alice, task.task_id)).status == "cancelled"
+    assert (await house.store.verify_audit(alice, run.run_id)).anchored
+
+
+async def test_the_same_start_sent_many_times_at_once_is_one_run(house: EngineHouse, alice: Principal) -> None:
+    house.answers["extract"] = lambda call: {"value": 1}
+    house.definitions["checked"] = CHECKED
+    start = StartRun(kind="process", definition="checked", version="1", idempotency_key="once")
+    started: list[str] = []
+
+    async def send() -> None:
+        started.append((await house.control.start(alice, start)).run_id)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(send)
+    assert len(set(started)) == 1
+    run = await house.finished(alice, await house.store.get(alice, started[0]))
+    assert run.status == "completed"
+    assert len(await house.store.list(alice, RunFilter())) == 1

@@ -32,10 +32,9 @@ from skills.toolbox import Toolbox
 
 @dataclass
 class StoreControl:
-    """`RunControl` without workflows: `then` says what a started run does next."""
+    """`RunControl` without workflows: a started run stays where it is, or ends at once as `finish` says."""
 
     runs: SqlRunStore
-    then: list[Change] = field(default_factory=lambda: [])
     finish: dict[str, Any] | None = None
     steered: list[Control] = field(default_factory=lambda: [])
     said: list[Say] = field(default_factory=lambda: [])

@@ -32,6 +32,7 @@ let shown = "";
 let text = "";
 
 function delta(piece) {
+  if (piece.type !== "text.delta") return;
   const place = `${piece.turn}/${piece.attempt}`;
   if (place !== shown) text = "";
   shown = place;
@@ -52,7 +53,7 @@ if (log && log.dataset.stream) {
     const event = JSON.parse(message.data);
     append(event);
     if (event.type === "run.status") badge(event.data.status);
-    if (event.type === "message.final" || event.type === "turn.restarted") settle();
+    if (event.type === "turn.finished") settle();
     // A task opened or closed changes the form on the page, which the server renders.
     if (event.type === "run.status" && event.data.status === "waiting") location.reload();
   };

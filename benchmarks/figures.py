@@ -1,0 +1,130 @@
+"""What measurements are made of: moments noted by tools, CPU of processes, medians, and rows of a table."""
+
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+_marks: list[float] = []
+
+
+def mark() -> None:
+    """Note this moment: called by the tool and by the bare activity, where work would begin."""
+    _marks.append(time.perf_counter())
+
+
+def take_marks() -> list[float]:
+    """Return the moments noted since the last call, in seconds of `time.perf_counter`, and forget them."""
+    taken = _marks.copy()
+    _marks.clear()
+    return taken
+
+
+def gaps_ms(moments: Sequence[float]) -> list[float]:
+    """Return the milliseconds between each moment and the next."""
+    return [(after - before) * 1000 for before, after in zip(moments, moments[1:], strict=False)]
+
+
+def process_cpu(pid: int) -> float:
+    """Return user and system CPU seconds of a running process, all its threads, to 1/100 s."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Measured values of one thing on one side."""
+
+    values: Sequence[float]
+
+    @property
+    def p50(self) -> float:
+        """The median."""
+        return statistics.median(self.values)
+
+    @property
+    def p95(self) -> float:
+        """The 95th percentile by nearest rank: the largest value where there are fewer than 20."""
+        ordered = sorted(self.values)
+        return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a measure, ours beside one peer. `goal` is the most that ours may be."""
+
+    measure: str
+    unit: str
+    ours: Sample
+    peer_name: str
+    peer: Sample | None = None
+    goal: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours by the peer's, medians."""
+        return self.ours.p50 / self.peer.p50 if self.peer and self.peer.p50 else None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the row with what it was computed from."""
+        return {
+            "measure": self.measure,
+            "unit": self.unit,
+            "ours": {"p50": self.ours.p50, "p95": self.ours.p95, "n": len(self.ours.values)},
+            "peer": self.peer_name,
+            "peer_values": {"p50": self.peer.p50, "p95": self.peer.p95, "n": len(self.peer.values)}
+            if self.peer
+            else None,
+            "ratio_p50": self.ratio,
+            "ratio_p95": self.ours.p95 / self.peer.p95 if self.peer and self.peer.p95 else None,
+            "goal": self.goal,
+        }
+
+    def as_cells(self) -> tuple[str, ...]:
+        """Return the row as texts, in the order of `HEAD`."""
+        ratios = self.as_json()
+        return (
+            self.measure,
+            self.unit,
+            _number(self.ours.p50),
+            _number(self.ours.p95),
+            self.peer_name,
+            _number(self.peer.p50) if self.peer else "",
+            _number(self.peer.p95) if self.peer else "",
+            _ratio(ratios["ratio_p50"]),
+            _ratio(ratios["ratio_p95"]),
+            "" if self.goal is None else f"≤ {self.goal:g}",
+        )
+
+
+HEAD = ("measure", "unit", "ours p50", "p95", "peer", "peer p50", "p95", "ratio p50", "p95", "goal")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _ratio(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else ""
+
+
+@dataclass
+class Report:
+    """The rows of one run, and the load of the machine while it went on."""
+
+    rows: list[Row] = field(default_factory=lambda: [])
+    loads: list[float] = field(default_factory=lambda: [])
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Append rows and note the load average of the last minute."""
+        self.rows += rows
+        self.loads.append(os.getloadavg()[0])
+
+    def table(self) -> str:
+        """Return a Markdown table."""
+        lines = [HEAD, tuple("---" for _ in HEAD), *(row.as_cells() for row in self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
