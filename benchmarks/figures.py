@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -26,7 +27,7 @@ def take_marks() -> list[float]:
 
 def gaps_ms(moments: Sequence[float]) -> list[float]:
     """Return the milliseconds between each moment and the next."""
-    return [(after - before) * 1000 for before, after in zip(moments, moments[1:], strict=False)]
+    return [(after - before) * 1000 for before, after in pairwise(moments)]
 
 
 def process_cpu(pid: int) -> float:

@@ -35,6 +35,8 @@ Accept = Callable[[str, str], None]
 Check = Callable[[Principal, str, str], Awaitable[None]]
 """Gets who publishes, a name and a text; raises a `Problem` if the text must not be published."""
 
+_TRIES = 20
+
 
 class VersionStore:
     """The texts of one kind. The tenant of the principal and the kind are in every key."""
@@ -111,21 +113,28 @@ class VersionStore:
             Problem: what the store's `check` raises.
         """
         self._require(principal, "publisher")
-        draft = await self.get_draft(principal, name)
-        if revision is not None and draft.revision != revision:
-            raise _another_revision(name, revision, draft.model_dump())
-        if self._check is not None:
-            await self._check(principal, name, draft.text)
+        for _ in range(_TRIES):
+            draft = await self.get_draft(principal, name)
+            if revision is not None and draft.revision != revision:
+                raise _another_revision(name, revision, draft.model_dump())
+            if self._check is not None:
+                await self._check(principal, name, draft.text)
+            version = await self._publish_checked(principal, draft, comment)
+            if version is not None:
+                return version
+        raise Conflict(f"the draft of {name!r} changed with every try to publish it; name the revision you mean")
+
+    async def _publish_checked(self, principal: Principal, draft: Draft, comment: str) -> Version | None:
+        """Publish what was checked; None if the draft, read outside of the transaction, is another by now."""
         async with self._database.write() as connection:
-            # The check ran outside the transaction; what is published must be what was checked.
-            row = await self._draft_row(connection, principal, name, lock=True)
+            row = await self._draft_row(connection, principal, draft.name, lock=True)
             if row is None or row["digest"] != draft.digest:
-                raise _another_revision(name, draft.revision, row)
-            newest = await self._newest(connection, principal, name)
+                return None
+            newest = await self._newest(connection, principal, draft.name)
             if newest is not None and newest["digest"] == draft.digest:
                 return _version(newest)
             version = Version(
-                name=name,
+                name=draft.name,
                 number=1 if newest is None else int(newest["number"]) + 1,
                 text=draft.text,
                 digest=draft.digest,

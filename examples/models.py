@@ -17,7 +17,7 @@ from engine.transcript import Message, ModelRequest, ToolResult
 from providers.scripted import ScriptedReply, answer, calls, register_script
 
 NAME = "invoice"
-THINKING_S = 0.3
+THINKING_S = 0.5
 """How long a turn of the agent takes: short, but long enough to be watched and interrupted."""
 
 

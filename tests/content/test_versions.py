@@ -11,6 +11,7 @@ from content.versioned import LARGEST_TEXT, Address, Draft, Version
 from content.versions import VersionStore
 from engine.errors import Conflict, Denied, Exhausted, Invalid, NotFound
 from engine.process.findings import Finding, error, warning
+from engine.values import Principal
 from tests.content.support import create_tables, person
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +121,28 @@ async def test_publishing_another_revision_than_the_reviewed_one_is_refused(stor
     with pytest.raises(Conflict, match="revision 2"):
         await store.publish(PAT, "greet", revision=1)
     assert not await store.list_versions(VIC, "greet")
+
+
+async def test_a_text_that_is_published_in_one_go_becomes_draft_and_version(store: VersionStore) -> None:
+    for number, text in enumerate(("Hello", "Hi", "Hi"), 1):
+        version = await store.publish_text(PAT, "greet", text, comment="from a file")
+        assert (version.number, version.text) == (min(number, 2), text)
+    assert (await store.get_draft(PAT, "greet")).text == "Hi"
+
+
+async def test_a_draft_that_changes_while_it_is_checked_is_checked_again(database: Database) -> None:
+    await create_tables(database)
+    checked: list[str] = []
+
+    async def check(who: Principal, name: str, text: str) -> None:
+        checked.append(text)
+        if len(checked) == 1:
+            await store.put_draft(ANN, name, "changed meanwhile", revision=1)
+
+    store = VersionStore(database, "interaction", check=check)
+    await store.put_draft(ANN, "greet", "Hello")
+    assert (await store.publish(PAT, "greet")).text == "changed meanwhile"
+    assert checked == ["Hello", "changed meanwhile"]
 
 
 async def test_publications_made_at_once_are_one_version_without_gap(store: VersionStore) -> None:
@@ -267,7 +290,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 async def test_a_process_with_errors_is_kept_as_a_draft_and_not_published(database: Database) -> None:
     await create_tables(database)
 
-    def verifier(text: str) -> list[Finding]:
+    async def verifier(_: Principal, text: str) -> list[Finding]:
         found = [warning("unused", "/nodes/a", "Nothing leads to it.")]
         return [*found, error("missing", "/start", "Name a start node.")] if "start" not in text else found
 

@@ -1,0 +1,241 @@
+"""A house to be set on fire: a data folder, the server on it as a process, and a look at its database from outside."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import examples
+from engine.errors import Problem, Unavailable
+from server import stdio
+from server.client import LocalClient, Refused
+from server.commands.work import settled, upload
+from server.data_folder import DataFolder, open_data_folder
+from server.temporal_child import read_running
+from tests.faults.traps import GATE, TRAP
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = Path(examples.__file__).parent
+LEDGER = "UPSTAIRS_EXAMPLE_LEDGER"
+
+START_S = 90.0
+STOP_S = 30.0
+STILL_S = 90.0
+"""How long a run may stand still before a test gives up."""
+
+LOOK_S = 0.002
+OVER = ("completed", "failed", "cancelled")
+
+Row = dict[str, Any]
+Found = TypeVar("Found")
+
+
+def until(look: Callable[[], Found | None], seconds: float, what: str) -> Found:
+    """Return what `look` finds, looking again and again; a bound that passes says what was waited for."""
+    end = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
+        time.sleep(LOOK_S)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return our environment without settings of ours and without model keys."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("UPSTAIRS_") and not name.endswith("_API_KEY")
+    }
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+class FaultHouse:
+    """One data folder with its server; `restarts` has the seconds that each start took."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder: DataFolder = open_data_folder(root)
+        self.trap = root / "trap.json"
+        self.gate = root / "gate"
+        self.ledger = root / "payments.jsonl"
+        self.restarts: list[float] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sessions: dict[str | None, tuple[socket.socket, LocalClient]] = {}
+        skills = [str(EXAMPLES / "skills"), str(Path(__file__).parent / "skills")]
+        (root / "upstairs.toml").write_text(
+            f"port = 0\nskills = {json.dumps(skills)}\n"
+            '[models]\ndefault = "scripted/invoice"\nscripts = ["examples.models", "tests.faults.traps"]\n'
+            '[local.users]\nfay = ["finance", "viewer"]\ngil = ["finance", "viewer"]\n'
+        )
+
+    # --- the process --------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server and return when it answers."""
+        began = time.monotonic()
+        with (self.folder.logs / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "server.cli", "serve", "--background", "--data", str(self.folder.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder.root,
+                env=self.environment(),
+                start_new_session=True,
+            )
+        until(self._answers, START_S, "the server answers")
+        self.restarts.append(time.monotonic() - began)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the server and of clients that might start it."""
+        return environment(**{LEDGER: str(self.ledger), TRAP: str(self.trap), GATE: str(self.gate)})
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"the server ended: {self.log()[-2000:]}"
+        with suppress(Problem):
+            connection = stdio.connect(self.folder) if self.folder.read_server().pid == self._process.pid else None
+            if connection is not None:
+                connection.close()
+                return True
+        return False
+
+    def kill(self) -> None:
+        """End the server and its Temporal with SIGKILL, at once."""
+        temporal = self.temporal_pid()
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(temporal, signal.SIGKILL)
+
+    def temporal_pid(self) -> int:
+        """The process id of the embedded Temporal."""
+        return read_running(self.folder).pid
+
+    def ended(self) -> bool:
+        """Tell whether the server is gone; the process is waited for then."""
+        return self._process is None or self._process.poll() is not None
+
+    def wait_ended(self) -> None:
+        """Return when the server is gone."""
+        assert self._process is not None
+        self._process.wait(STOP_S)
+
+    def stop(self) -> None:
+        """Stop the server as people do, or kill it if that does not help."""
+        self._hang_up()
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_S)
+
+    def restart_if_ended(self) -> bool:
+        """Start the server again if it is gone."""
+        if not self.ended():
+            return False
+        self._hang_up()
+        self.start()
+        return True
+
+    def log(self) -> str:
+        """What the server has said so far."""
+        return (self.folder.logs / "server.log").read_text(errors="replace")
+
+    # --- clients ------------------------------------------------------------------------------------------
+
+    def _session(self, user: str | None) -> LocalClient:
+        if user not in self._sessions:
+            connection = stdio.connect(self.folder)
+            if connection is None:
+                raise Unavailable("the server does not answer")
+            try:
+                stdio.greet(connection, user)
+                client = LocalClient(connection)
+                client.open()
+            except BaseException:
+                connection.close()
+                raise
+            self._sessions[user] = (connection, client)
+        return self._sessions[user][1]
+
+    def _hang_up(self, user: str | None = "*") -> None:
+        for name in list(self._sessions):
+            if user in ("*", name):
+                connection, client = self._sessions.pop(name)
+                client.close()
+                connection.close()
+
+    def hang_up(self) -> None:
+        """Close every session."""
+        self._hang_up()
+
+    def call(self, tool: str, user: str | None = None, /, **arguments: Any) -> Row:
+        """Call a tool; a server that dies meanwhile is started again and asked again."""
+        return self._again(user, lambda client: client.call(tool, arguments))
+
+    def use(self, skill: str, tool: str, /, **arguments: Any) -> Row:
+        """Use a tool of a skill, as `call`."""
+        return self._again(None, lambda client: client.use(skill, tool, arguments))
+
+    def _again(self, user: str | None, ask: Callable[[LocalClient], Row]) -> Row:
+        while True:
+            try:
+                return ask(self._session(user))
+            except Refused:
+                raise
+            except (Problem, OSError):
+                self._hang_up(user)
+                until(lambda: self.ended() or self._answers(), STOP_S, "the server is gone or answers")
+                self.restart_if_ended()
+
+    # --- what is in it ------------------------------------------------------------------------------------
+
+    def put(self, path: str, body: bytes) -> Row:
+        """Put a body to the server over HTTP."""
+        return upload(self.folder, path, body)
+
+    def ingest(self, path: Path) -> str:
+        """Take a file in and return the id of its object."""
+        started = self.put(f"/api/content?name={path.name}", path.read_bytes())
+        view = settled(self._session(None), started["run_id"], seconds=STILL_S)
+        assert view["status"] == "completed", view
+        return str(started["object_id"])
+
+    def publish(self, kind: str, name: str, text: str) -> Row:
+        """Publish a prompt (`interactions`) or a process (`processes`)."""
+        return self.put(f"/api/{kind}/{name}", text.encode())
+
+    # --- a look from outside ------------------------------------------------------------------------------
+
+    def rows(self, query: str, *values: Any) -> list[Row]:
+        """Return the rows of a query on the database, read from outside without any lock of the server's."""
+        with closing(sqlite3.connect(f"file:{self.folder.database}?mode=ro", uri=True, timeout=10)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query, values)]
+
+    @contextmanager
+    def looking(self) -> Generator[Callable[..., list[tuple[Any, ...]]]]:
+        """Give a function that queries the database over one connection, for looking many times."""
+        path = f"file:{self.folder.database}?mode=ro"
+        with closing(sqlite3.connect(path, uri=True, timeout=10, check_same_thread=False)) as connection:
+            yield lambda query, *values: connection.execute(query, values).fetchall()
