@@ -171,8 +171,8 @@ async def _activity_done(peer: Peer, workflow_id: str) -> None:
     """Return when a workflow has had its first activity and the workflow task after it (10 events)."""
     handle = peer.client.get_workflow_handle(workflow_id)
     with anyio.fail_after(WAIT_S):
-        while (await handle.describe()).history_length < 10:
-            await anyio.sleep(0.01)  # noqa: ASYNC110 - the event is in another process
+        while (await handle.describe()).history_length < 10:  # noqa: ASYNC110 - the event is in another process
+            await anyio.sleep(0.01)
 
 
 async def measure_turns(house: House, rounds: int, turns: int) -> list[Row]:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from jsonschema import Draft202012Validator
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
@@ -12,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from engine.agent.state import AgentInput
 from engine.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
+from engine.json_schema import violations
 from engine.ports import Control, Say, TaskAnswer
 from engine.process.workflow import ProcessInput
 from engine.runs import AuditDraft, Change, Run, RunKind, StartedWorkflow, StartRun, Task
@@ -195,11 +195,9 @@ def _check_answer(task: Task, answer: TaskAnswer) -> None:
         if answer.values:
             raise Invalid(f"task {task.task_id} has no form; leave `values` out", field="values")
         return
-    for error in Draft202012Validator(task.form).iter_errors(answer.values):
-        raise Invalid(
-            f"values{error.json_path.removeprefix('$')}: {error.message}",
-            field=f"values{error.json_path.removeprefix('$')}",
-        )
+    for found in violations(task.form, answer.values):
+        field = f"values{found.path.removeprefix('$')}"
+        raise Invalid(f"{field}: {found.message}", field=field)
 
 
 def _over(task: Task) -> Conflict:

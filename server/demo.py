@@ -315,9 +315,8 @@ class Demo:
         self.teller.heading("What is left")
         self._tell_payments()
         await self._tell_audit(chat)
-        self.teller.say(
-            "url", f"  the run's page: {self.url} (a link that lets a browser in: `upstairs open`)", url=self.url
-        )
+        let_in = f"`upstairs open --data {self.folder.root}` prints a link that lets a browser in"
+        self.teller.say("url", f"  the run's page: {self.url} ({let_in})", url=self.url)
 
     def _tell_payments(self) -> None:
         lines = self.server.ledger.read_text(encoding="utf-8").splitlines()

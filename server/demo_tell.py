@@ -108,14 +108,17 @@ def step_line(step: str, kind: str, title: str, summary: str, found: Sequence[tu
     _, bracket, item = step.rpartition("[")
     shown = 0 if kind == "foreach" else 1 if bracket else QUOTES
     indent = "    " if bracket else "  "
-    name = f"{title}, {item.partition(']')[0]}" if bracket else title
-    lines = [f"\n{indent}    “{_short(quote)}”  [{source}]" for quote, source in found[:shown]]
+    wanted = item.partition("]")[0] if bracket else ""
+    name = f"{title}, {wanted}" if wanted else title
+    lines = [f"\n{indent}    “{_short(quote, wanted)}”  [{source}]" for quote, source in found[:shown]]
     more = f"\n{indent}    and {len(found) - shown} more" if 0 < shown < len(found) else ""
     return f"{indent}✓ {name}{': ' + summary if summary else ''}{''.join(lines)}{more}"
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
+def _short(text: str, wanted: str) -> str:
+    """Return the line of a quote that has what is wanted, else its beginning."""
+    having = [line for line in text.splitlines() if wanted and wanted in line]
+    line = " ".join((having[0] if having else text).split())
     return line if len(line) <= QUOTE_CHARS else line[: QUOTE_CHARS - 1] + "…"
 
 

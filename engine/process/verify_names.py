@@ -7,6 +7,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from engine.json_schema import violations
 from engine.process.definition import ProcessDefinition
 from engine.process.findings import Finding, error, pointer
 from engine.process.nodes.supervisor import SupervisorNode
@@ -69,7 +70,7 @@ def check_schemas(definition: ProcessDefinition) -> Iterator[Finding]:
                 "unknown_write", at, f"the context's schema has no {key!r}; add it to /context/schema/properties"
             )
         elif not list(_schema(schema, "")):
-            for problem in Draft202012Validator({**schema, "required": []}).iter_errors({key: value}):
+            for problem in violations({**schema, "required": []}, {key: value}):
                 yield error("initial_invalid", at, f"it does not fit the context's schema: {problem.message[:200]}")
 
 

@@ -138,7 +138,7 @@ class FaultHouse:
 
     def stop(self) -> None:
         """Stop the server as people do, or kill it if that does not help."""
-        self._hang_up()
+        self.hang_up()
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
@@ -153,7 +153,7 @@ class FaultHouse:
         """Start the server again if it is gone."""
         if not self.ended():
             return False
-        self._hang_up()
+        self.hang_up()
         self.start()
         return True
 
@@ -178,16 +178,11 @@ class FaultHouse:
             self._sessions[user] = (connection, client)
         return self._sessions[user][1]
 
-    def _hang_up(self, user: str | None = "*") -> None:
-        for name in list(self._sessions):
-            if user in ("*", name):
-                connection, client = self._sessions.pop(name)
-                client.close()
-                connection.close()
-
     def hang_up(self) -> None:
         """Close every session."""
-        self._hang_up()
+        for connection, _ in self._sessions.values():
+            connection.close()
+        self._sessions.clear()
 
     def call(self, tool: str, user: str | None = None, /, **arguments: Any) -> Row:
         """Call a tool; a server that dies meanwhile is started again and asked again."""
@@ -204,7 +199,7 @@ class FaultHouse:
             except Refused:
                 raise
             except (Problem, OSError):
-                self._hang_up(user)
+                self.hang_up()
                 until(lambda: self.ended() or self._answers(), STOP_S, "the server is gone or answers")
                 self.restart_if_ended()
 

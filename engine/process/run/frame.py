@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from pydantic import JsonValue
 
 from engine.errors import Problem
+from engine.json_schema import first_violation
 from engine.people import People
 from engine.ports import ProcessSnapshot
 from engine.process.definition import ProcessDefinition
@@ -114,12 +114,11 @@ class Frame:
             raise NodeFailed(
                 "undeclared_write", f"{node_id} wrote {', '.join(undeclared)}, but declares only {list(declared)}"
             )
-        schema = self.conduct.definition.context.schema_.get("properties", {})
-        for name, value in result.items():
-            if name in schema:
-                problem = schema_problem(schema[name], value)
-                if problem:
-                    raise NodeFailed("invalid_output", f"{node_id} wrote {name}: {problem}")
+        # Names of a foreach item need not be in the context's schema; what is there must hold.
+        schema = {**self.conduct.definition.context.schema_, "additionalProperties": True, "required": []}
+        problem = first_violation(schema, dict(result))
+        if problem:
+            raise NodeFailed("invalid_output", f"{node_id} wrote what the context's schema refuses: {problem}")
         merged = {**self.values, **result}
         if len(canonical_json(merged).encode()) > MAX_CONTEXT_BYTES:
             raise NodeFailed(
@@ -128,10 +127,3 @@ class Frame:
             )
         self.values.update(result)
         return dict(result)
-
-
-def schema_problem(schema: Mapping[str, Any], value: Any) -> str | None:
-    """Return the first way in which `value` breaks `schema`, with its path, or None."""
-    for error in Draft202012Validator(schema).iter_errors(value):
-        return f"{error.json_path}: {error.message[:300]}"
-    return None

@@ -1,0 +1,134 @@
+"""What a run leaves behind, without what differs between any two runs: ids, moments, what is derived from them."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from engine.values import digest
+from tests.faults.house import FaultHouse, Row
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(?:Z|\+00:00)?")
+FRESH_IDS = re.compile(r"\b(exec|pay)_[0-9a-z]{16,26}\b")
+OF_THE_WIRE = ("usage", "request_id", "diagnostics")
+"""What a model's server says about one request: its cache is cold after a restart."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """The remains of a run and of its agents; two runs of the same input are equal in all of it."""
+
+    status: str
+    context: Row
+    result: Any
+    spent: Row
+    events: list[Any]
+    audit: list[Any]
+    artifacts: list[Any]
+    payments: list[Any]
+    tasks: list[Any]
+    agents: list[Any] = field(default_factory=lambda: [])
+
+
+def left_by(house: FaultHouse, run_id: str) -> Left:
+    """Return what a finished run has left, after checking what must hold for any run."""
+    run = _row(house, run_id)
+    children = house.rows("SELECT run_id FROM runs WHERE parent_id = ? ORDER BY run_id", run_id)
+    plain = Plain(house, [run_id, *(child["run_id"] for child in children)])
+    finished = [event for event in _events(house, run_id) if event["type"] == "process.finished"]
+    assert len(finished) == 1
+    context = finished[0]["data"]["context"]
+    audit = _audit(house, run_id)
+    # The digest covers moments and ids, so it is checked here and not compared.
+    assert audit[-1]["data"]["context"] == digest(context)
+    audit[-1]["data"]["context"] = "<checked>"
+    return Left(
+        status=run["status"],
+        context=plain(context),
+        result=plain(json.loads(run["result"] or "null")),
+        spent=json.loads(run["spent"]),
+        events=ordered([plain([event["type"], event["data"]]) for event in _events(house, run_id)]),
+        audit=ordered([plain([one["actor"], one["action"], one["node"], one["data"]]) for one in audit]),
+        artifacts=_artifacts(house, run_id),
+        payments=[plain(entry) for entry in payments(house, run_id)],
+        tasks=[
+            plain([task["node"], task["title"], task["status"], task["answer"], task["answered_by"]])
+            for task in house.rows("SELECT * FROM tasks WHERE run_id = ? ORDER BY created_at", run_id)
+        ],
+        agents=[_agent(house, child["run_id"], plain) for child in children],
+    )
+
+
+def _agent(house: FaultHouse, run_id: str, plain: "Plain") -> Any:
+    run = _row(house, run_id)
+    events = _events(house, run_id)
+    audit = _audit(house, run_id)
+    return [
+        run["status"],
+        plain(json.loads(run["result"] or "null")),
+        json.loads(run["spent"]),
+        [plain([event["type"], event["data"]]) for event in events],
+        [plain([one["actor"], one["action"], one["node"], one["data"]]) for one in audit],
+        _artifacts(house, run_id),
+    ]
+
+
+def payments(house: FaultHouse, run_id: str) -> list[Row]:
+    """Return the payments of a run from the ledger."""
+    lines = house.ledger.read_text().splitlines() if house.ledger.exists() else []
+    return [entry for entry in map(json.loads, lines) if entry["key"].startswith(f"{run_id}/")]
+
+
+def ordered(entries: Sequence[Any]) -> list[Any]:
+    """Return entries with each stretch of steps inside a node sorted: items of a foreach run side by side."""
+    found: list[Any] = []
+    for inside, stretch in groupby(entries, lambda entry: "/" in str(entry[-1].get("step", ""))):
+        found += sorted(stretch, key=lambda entry: str(entry[-1]["step"])) if inside else list(stretch)
+    return found
+
+
+class Plain:
+    """Takes out of a value what is fresh in every run, or belongs to a request."""
+
+    def __init__(self, house: FaultHouse, runs: Sequence[str]) -> None:
+        marks = ", ".join("?" for _ in runs)
+        tasks = house.rows(f"SELECT task_id FROM tasks WHERE run_id IN ({marks}) ORDER BY created_at", *runs)
+        self._names = {run_id: f"<run {number}>" for number, run_id in enumerate(runs)}
+        self._names |= {task["task_id"]: f"<task {number}>" for number, task in enumerate(tasks)}
+
+    def __call__(self, value: Any) -> Any:
+        text = json.dumps(_without(value, OF_THE_WIRE), sort_keys=True)
+        for name, stand_in in self._names.items():
+            text = text.replace(name, stand_in)
+        return json.loads(FRESH_IDS.sub(r"<\1>", MOMENT.sub("<moment>", text)))
+
+
+def _without(value: Any, names: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(inner, names) for name, inner in value.items() if name not in names}
+    return [_without(inner, names) for inner in value] if isinstance(value, list) else value
+
+
+def _row(house: FaultHouse, run_id: str) -> Row:
+    return house.rows("SELECT * FROM runs WHERE run_id = ?", run_id)[0]
+
+
+def _events(house: FaultHouse, run_id: str) -> list[Row]:
+    events = house.rows("SELECT seq, type, data FROM events WHERE run_id = ? ORDER BY seq", run_id)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1)), "a gap or a double in the numbers"
+    return [{**event, "data": json.loads(event["data"])} for event in events]
+
+
+def _audit(house: FaultHouse, run_id: str) -> list[Row]:
+    page = house.use("processes", "export_audit", run_id=run_id, limit=500)
+    assert page["valid"], page["reason"]
+    assert page["anchored"]
+    assert page["next_after"] is None
+    return [json.loads(line) for line in page["jsonl"].splitlines()]
+
+
+def _artifacts(house: FaultHouse, run_id: str) -> list[Any]:
+    rows = house.rows("SELECT * FROM artifacts WHERE run_id = ? ORDER BY path, version", run_id)
+    return [[row["path"], row["version"], row["digest"], row["mime"], row["size"]] for row in rows]
