@@ -30,7 +30,7 @@ POLL_S = 0.05
 
 def real_route(settings: Settings) -> str | None:
     """Return the configured default route if it leads to a real model whose key is there, else None."""
-    route = settings.models.default
+    route = settings.models.effective_default
     provider = (route or "").partition("/")[0]
     return route if getattr(settings.models, f"{provider}_api_key", None) is not None else None
 

@@ -34,7 +34,7 @@ class Models:
         Raises:
             Invalid: nothing names a model and no default is configured.
         """
-        for origin, route in (*wanted, ("settings", self._settings.default)):
+        for origin, route in (*wanted, ("settings", self._settings.effective_default)):
             if route is not None:
                 return Routed(route=Route.parse(route) if isinstance(route, str) else route, origin=origin)
         raise Invalid(

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from providers.defaults import default_route
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Bytes = Annotated[int, Field(ge=1)]
 
@@ -87,12 +89,21 @@ class TemporalSettings(Section):
 class ModelSettings(Section):
     """Model providers: the route used when none is named, base URLs, keys."""
 
-    default: str | None = Field(default=None, description="route for agents that name none, `provider/model`")
+    default: str | None = Field(
+        default=None,
+        description="`provider/model` where none is named; unset: a model of the provider whose key is there",
+    )
     anthropic_base_url: str | None = None
     anthropic_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_api_key: SecretStr | None = None
     scripts: Names = Field(default=(), description="modules whose register() makes scripted models known")
+
+    @property
+    def effective_default(self) -> str | None:
+        """The default route: the one that is set, else a general model of the first provider whose key is there."""
+        keys = {"anthropic": self.anthropic_api_key, "openai": self.openai_api_key}
+        return self.default or default_route({name for name, key in keys.items() if key is not None})
 
 
 class LimitSettings(Section):

@@ -140,9 +140,9 @@ def _models(found: Settings) -> list[Check]:
         )
         for name, key in keys.items()
     ]
-    default = found.models.default
+    default = found.models.effective_default
     if default is None:
-        text = "no default model: set UPSTAIRS_MODELS__DEFAULT=provider/model, or name one in each interaction"
+        text = "no model is configured: set ANTHROPIC_API_KEY or OPENAI_API_KEY, or name one in each interaction"
         return [*checks, Check("default model", "note", text)]
     provider = default.partition("/")[0]
     if provider in keys and not keys[provider]:

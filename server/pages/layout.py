@@ -12,6 +12,7 @@ def page(title: str, *content: Child, user: str = "", script: bool = False) -> s
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", f"{title} · Upstairs"),
         element("link", rel="stylesheet", href="/static/app.css"),
+        element("link", rel="icon", type="image/svg+xml", href="/static/icon.svg"),
     ]
     if script:
         head.append(element("script", type="module", src="/static/run.js"))

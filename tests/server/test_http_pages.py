@@ -122,6 +122,8 @@ async def test_what_a_run_says_is_escaped_and_no_script_but_our_own_may_run(serv
                 assert "unsafe" not in policy
                 assert page.headers["x-content-type-options"] == "nosniff"
                 assert page.headers["cache-control"] == "no-store"
+                # With `no-referrer` a browser would not say where our own forms come from.
+                assert page.headers["referrer-policy"] == "same-origin"
             script = await http.get("/static/run.js")
             assert script.headers["content-type"].startswith("text/javascript")
             assert "EventSource" in script.text
