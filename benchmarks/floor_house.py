@@ -78,17 +78,21 @@ class House:
         return await self.platform.control.start(self.principal, order)
 
     async def run(self, kind: RunKind, definition: str, input: dict[str, JsonValue] | None = None) -> Run:
-        """Start a run and wait until its row says that it is over.
+        """Start a run and wait until it is over.
 
         Raises:
             Invalid: it did not complete; what it would have measured is something else.
         """
         run = await self.start(kind, definition, input)
-        while not run.finished:
-            run = await self.platform.runs.wait(self.principal, run.run_id, after=run.events, timeout_s=WAIT_S)
+        await self.platform.control.result(run)
+        run = await self.platform.runs.get(self.principal, run.run_id)
         if run.status != "completed":
             raise Invalid(f"the run {run.run_id} of {definition} ended as {run.status}: {run.error}")
         return run
+
+    async def changed(self, run: Run) -> Run:
+        """Return the run once its record has changed, or as it is when it is over."""
+        return await self.platform.runs.wait(self.principal, run.run_id, after=run.events, timeout_s=WAIT_S)
 
     async def talk(self, turns: int) -> Run:
         """Run an agent that calls its tool once in each turn but the last, in which it answers."""

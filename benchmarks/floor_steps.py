@@ -89,7 +89,9 @@ async def measure_start(house: House, rounds: int) -> list[Row]:
 
     async def ours() -> list[float]:
         began = time.perf_counter()
-        await house.run("process", "empty")
+        run = await house.start("process", "empty")
+        while not run.finished:
+            run = await house.changed(run)
         return [(time.perf_counter() - began) * 1000]
 
     def bare(peer: Peer, kinds: tuple[str, ...]) -> Callable[[], Awaitable[list[float]]]:
@@ -136,14 +138,13 @@ async def measure_decision(house: House, rounds: int) -> list[Row]:
     async def ours() -> list[float]:
         run = await house.start("process", "decision")
         while not (tasks := await house.platform.runs.tasks(house.principal, run_id=run.run_id)):
-            run = await house.platform.runs.wait(house.principal, run.run_id, after=run.events, timeout_s=WAIT_S)
+            run = await house.changed(run)
         await anyio.sleep(PARK_S)
         task_id = tasks[0].task_id
         answer = TaskAnswer(task_id=task_id, by=house.principal, decision="approve")
         began = time.perf_counter()
         await house.platform.control.answer(house.principal, task_id, answer)
-        while not run.finished:
-            run = await house.platform.runs.wait(house.principal, run.run_id, after=run.events, timeout_s=WAIT_S)
+        await house.platform.control.result(run)
         return [(take_marks()[0] - began) * 1000]
 
     def bare(peer: Peer, how: str) -> Callable[[], Awaitable[list[float]]]:

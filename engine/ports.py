@@ -238,9 +238,13 @@ class CallRef(Value):
 
 
 class TurnMade(Value):
-    """What a turn came to. `contract_error`: the final answer breaks the output schema, with the reason."""
+    """What a turn came to. `contract_error`: the final answer breaks the output schema, with the reason.
+
+    `seen` is the number of the last event of the run that the turn was made from.
+    """
 
     turn: int
+    seen: int = 0
     finish: Finish
     calls: tuple[CallRef, ...] = ()
     spent: Spent

@@ -38,7 +38,7 @@ async def reply(request: ModelRequest) -> ScriptedReply:
         return next_step(request)
     return ScriptedReply(
         text="This is the scripted model of the invoice example: it reads, checks and researches invoices and knows "
-        "nothing else. Configure a real model with UPSTAIRS_MODELS__DEFAULT and its API key."
+        "nothing else. Set ANTHROPIC_API_KEY or OPENAI_API_KEY and restart the server for a real one."
     )
 
 

@@ -33,6 +33,9 @@ STEP_S = 180.0
 """How long a run may stand still before the demonstration gives up and says where to look."""
 
 CHILD_S = 30.0
+INTERRUPTED = 130
+"""The exit code after Ctrl-C or SIGTERM in the middle of it."""
+
 POLL_S = 0.1
 
 View = dict[str, Any]
@@ -59,6 +62,8 @@ async def run_demo(loaded: Loaded, *, stay: bool, as_json: bool) -> int:
     except Problem as problem:
         teller.say("failed", "", message=problem.message)
         raise
+    except asyncio.CancelledError:
+        return INTERRUPTED
     return 0
 
 
@@ -108,9 +113,8 @@ class Demo:
         text = (
             f"Model: {self.route}, a real one; its calls cost money."
             if real
-            else "Model: scripted. No real model is configured (ANTHROPIC_API_KEY or OPENAI_API_KEY, and "
-            "UPSTAIRS_MODELS__DEFAULT=provider/model),\n       so examples/models.py answers: it computes every answer "
-            "from what it is sent, and costs nothing."
+            else "Model: scripted, since neither ANTHROPIC_API_KEY nor OPENAI_API_KEY is set: examples/models.py computes "
+            "every answer\n       from what it is sent, and costs nothing."
         )
         self.teller.say("model", text, real=real, route=self.route or SCRIPTED)
         self.teller.say("folder", f"Data:  {self.folder.root}", path=str(self.folder.root))

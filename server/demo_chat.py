@@ -11,6 +11,7 @@ from typing import Any, cast
 import mcp_types as types
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.shared.exceptions import MCPError
 
 from engine.errors import Problem, Unavailable
 
@@ -105,6 +106,7 @@ async def connect(data: Path, log: Path, user: str | None = None) -> AsyncGenera
 
     Raises:
         Problem: what was raised inside the block, without the groups that the client's tasks put around it.
+        Unavailable: the session broke off, or an answer did not come in time.
     """
     arguments = ["-P", "-m", "server.cli", "stdio", "--data", str(data)]
     arguments += ["--as", user] if user is not None else []
@@ -113,14 +115,16 @@ async def connect(data: Path, log: Path, user: str | None = None) -> AsyncGenera
         try:
             async with Client(stdio_client(parameters, errors), read_timeout_seconds=READ_S) as client:
                 yield Chat(client)
-        except BaseExceptionGroup as group:
-            problem = _only_problem(group)
-            if problem is None:
+        except (MCPError, BaseExceptionGroup) as error:
+            cause = _only(error)
+            if isinstance(cause, MCPError):
+                raise Unavailable(f"the MCP session broke off ({cause}); see {log} and server.log beside it") from error
+            if not isinstance(cause, Problem):
                 raise
-            raise problem from group
+            raise cause from error
 
 
-def _only_problem(error: BaseException) -> Problem | None:
+def _only(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    return error if isinstance(error, Problem) else None
+    return error

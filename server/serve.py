@@ -116,6 +116,7 @@ async def _http(platform: Platform, mcp: Server[Session], listener: socket.socke
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=STOP_S,
+        limit_concurrency=platform.settings.limits.max_concurrent_requests,
     )
     server = _Server(config)
     async with _background(server.serve(sockets=[listener])):

@@ -6,7 +6,6 @@ wrong type is refused with the place it was written at.
 """
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from providers.defaults import default_route
+from server.places import default_data_folder
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Bytes = Annotated[int, Field(ge=1)]
@@ -26,17 +26,6 @@ def _split(value: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list, in the environment and in flags separated by commas."""
-
-
-def default_data_folder() -> Path:
-    """Return the platform's folder for application data, with `upstairs` in it."""
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "upstairs"
 
 
 class Section(BaseModel):
@@ -91,7 +80,7 @@ class ModelSettings(Section):
 
     default: str | None = Field(
         default=None,
-        description="`provider/model` where none is named; unset: a model of the provider whose key is there",
+        description="provider/model; unset: by the key that is there",
     )
     anthropic_base_url: str | None = None
     anthropic_api_key: SecretStr | None = None

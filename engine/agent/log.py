@@ -1,16 +1,23 @@
 """The transcript of an agent as it lies in the run's event log, and how it is put together again.
 
-Messages are durable events of type `message`. Tool results arrive in any order and a person may speak in between;
-a provider wants each call answered directly after the turn that made it. The order made here depends on the log
-alone, so the same log always renders to the same bytes.
+Messages are durable events of type `message`. Tool results arrive in any order, and a person may speak while a model
+is answering; a provider wants each call answered directly after the turn that made it, and what it was sent once must
+come again in the same bytes. The order made here depends on the log alone, so the same log always renders alike.
 """
 
+import hashlib
+import re
 from collections.abc import Sequence
 
 from engine.runs import Event, EventDraft
 from engine.transcript import Message, ToolCall, ToolResult
 
 MESSAGE = "message"
+TURN = "turn.finished"
+"""The event beside the assistant message of a turn: `{turn, seen, reply}`; `seen` is the number of the last event that
+the turn was made from."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def message_event(key: str, message: Message) -> EventDraft:
@@ -23,42 +30,53 @@ def assistant_key(turn: int) -> str:
     return f"turn/{turn}/assistant"
 
 
+def finished_key(turn: int) -> str:
+    """Return the key of the event that says what a turn took and how it ended."""
+    return f"turn/{turn}/finished"
+
+
 def result_key(turn: int, call_id: str) -> str:
     """Return the key of the one answer to a call."""
-    return f"turn/{turn}/tool/{call_id}"
+    return f"turn/{turn}/tool/{call_name(call_id)}"
+
+
+def call_name(call_id: str) -> str:
+    """Return the id of a call as part of keys and paths; one that a provider made unusual stands by its digest."""
+    return call_id if _PLAIN.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
 
 
 def assemble(events: Sequence[Event]) -> tuple[Message, ...]:
-    """Return the transcript: results stand directly behind the turn that called, words of people behind them."""
-    ordered: list[Message] = []
-    answers: list[ToolResult] = []
-    held: list[Message] = []
-    open_calls: set[str] = set()
+    """Return the transcript from the events of types `MESSAGE` and `TURN`.
 
-    def settle() -> None:
-        if answers:
-            ordered.append(Message(role="tool", parts=tuple(answers)))
-            answers.clear()
-        ordered.extend(held)
-        held.clear()
+    Results stand directly behind the turn that called, in the order of its calls; what people said stands behind
+    them, and what a turn had not been sent yet stands behind that turn.
+    """
+    sent = {assistant_key(_number(event, "turn")): _number(event, "seen") for event in events if event.type == TURN}
+    ordered: list[Message] = []
+    called: tuple[ToolCall, ...] = ()
+    answers: dict[str, ToolResult] = {}
+    said: list[tuple[int, Message]] = []
+
+    def settle(until: int) -> None:
+        results = tuple(answers[call.id] for call in called if call.id in answers)
+        if results:
+            ordered.append(Message(role="tool", parts=results))
+        ordered.extend(message for seq, message in said if seq <= until)
+        said[:] = [one for one in said if one[0] > until]
 
     for event in events:
         if event.type != MESSAGE:
             continue
         message = Message.model_validate(event.data)
         if message.role == "tool":
-            answers.extend(part for part in message.parts if isinstance(part, ToolResult))
-            open_calls -= {answer.call_id for answer in answers}
+            answers |= {part.call_id: part for part in message.parts if isinstance(part, ToolResult)}
         elif message.role == "assistant":
-            settle()
+            settle(sent.get(event.key, event.seq))
             ordered.append(message)
-            open_calls = {call.id for call in message.tool_calls}
-        elif open_calls:
-            held.append(message)
+            called, answers = message.tool_calls, {}
         else:
-            settle()
-            ordered.append(message)
-    settle()
+            said.append((event.seq, message))
+    settle(events[-1].seq if events else 0)
     return tuple(ordered)
 
 
@@ -74,3 +92,9 @@ def find_call(events: Sequence[Event], turn: int, call_id: str) -> ToolCall:
                 if call.id == call_id:
                     return call
     raise KeyError(f"turn {turn} has no call {call_id}")
+
+
+def _number(event: Event, name: str) -> int:
+    value = event.data[name]
+    assert isinstance(value, int)
+    return value

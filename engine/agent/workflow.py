@@ -7,16 +7,23 @@ finishes, so its bytes per turn don't grow with the transcript.
 import asyncio
 from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from engine.agent.state import NUDGE_AT, REPAIRS, STOP_AT, AgentInput, AgentState, repeated
+from engine.agent.state import (
+    REMEMBERED,
+    REPAIRS,
+    AgentInput,
+    AgentState,
+    last_turn_by,
+    loop_of,
+    turn_fingerprint,
+)
 from engine.people import People
 from engine.ports import (
-    ONCE,
     STORE_RETRY,
     AgentAnswer,
     AgentPlan,
@@ -38,28 +45,35 @@ from engine.ports import (
     plan_agent,
     sibling_queue,
 )
-from engine.runs import AuditDraft, Change, EventDraft, RunRef, RunStatus, Seat, StartedWorkflow, TaskDraft, derived_id
-from engine.values import Empty, Principal
+from engine.runs import AuditDraft, Change, EventDraft, RunStatus, Seat, StartedWorkflow, TaskDraft, derived_id
+from engine.values import Empty
 
-TURNS_PER_HISTORY = 50
+Result = TypeVar("Result")
 
 MODEL_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=8
 )
 
+TOOL_RETRY = RetryPolicy(maximum_attempts=3)
+"""A crash of a worker or store ends an attempt. The next one finds the record of the effect, which decides whether
+the call is made again, answered from the record, or reported as unknown."""
+
 NUDGE = (
-    "You have made the same call with the same result several times. Do not repeat it: use what you know, "
+    "You have made the same calls with the same results several times. Do not repeat them: use what you know, "
     "try another way, or finish with what you have."
 )
+CUT_OFF = "your answer was cut off by the output limit; give it again, shorter"
+MALFORMED = "your last turn could not be read; give it again"
 
 
 class Stopped(Exception):  # it is an outcome of the loop, not a failure
-    """The run is to end now: `status` and why."""
+    """The run is to end now: `status`, why, and who wants it (None: the engine)."""
 
-    def __init__(self, status: RunStatus, reason: str) -> None:
+    def __init__(self, status: RunStatus, reason: str, by: str | None = None) -> None:
         super().__init__(reason)
         self.status: RunStatus = status
         self.reason = reason
+        self.by = by
 
 
 @workflow.defn(name="AgentWorkflow")
@@ -69,6 +83,7 @@ class AgentWorkflow:
     @workflow.init
     def __init__(self, start: AgentInput) -> None:
         """Take up what an earlier part of the run carried over."""
+        self._start = start
         self._run = start.run.run
         self._principal = start.run.principal
         self._plan = start.plan
@@ -76,9 +91,7 @@ class AgentWorkflow:
         self._state = start.state
         self._people = People(self._run, start.state.closed)
         self._stop: Stopped | None = None
-        self._paused = False
-        self._unread = 0
-        self._work: asyncio.Task[Any] | None = None
+        self._ending = False
 
     @workflow.run
     async def run(self, start: AgentInput) -> AgentAnswer:
@@ -86,112 +99,124 @@ class AgentWorkflow:
         try:
             if self._plan is None:
                 await self._begin()
-            answer = await self._loop()
+            return await self._loop()
         except Stopped as stopped:
-            await self._finish(stopped.status, stopped.reason)
-            if stopped.status == "failed":
-                raise ApplicationError(stopped.reason, type="agent_failed", non_retryable=True) from None
+            await self._finish(stopped)
+            if stopped.status == "failed" or workflow.info().parent is not None:
+                kind = f"agent_{stopped.status}"
+                raise ApplicationError(stopped.reason, type=kind, non_retryable=True) from None
             return AgentAnswer()
-        except ActivityError as error:
-            await self._finish("failed", _reason(error))
-            raise ApplicationError(_reason(error), type="agent_failed", non_retryable=True) from error
-        except asyncio.CancelledError:
-            await self._finish("cancelled", "cancelled by the run that started it")
-            raise
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        return answer
+        except (ActivityError, asyncio.CancelledError) as error:
+            if is_cancelled_exception(error):
+                await self._finish(Stopped("cancelled", "cancelled by the run that started it"))
+                raise
+            reason = _reason(error)
+            await self._finish(Stopped("failed", reason))
+            raise ApplicationError(reason, type="agent_failed", non_retryable=True) from error
 
     async def _begin(self) -> None:
-        self._budget = (await load_run(self._run)).budget
-        self._plan = await plan_agent(_started(self._run, self._principal))
+        run = await load_run(self._run)
+        self._budget = run.budget
+        self._state = self._state.model_copy(update={"started_at": run.created_at})
+        self._plan = await plan_agent(self._start.run)
         await self._change("started", status="running", audit=self._audit("run.started"))
 
     async def _loop(self) -> AgentAnswer:
+        first = self._state.turn
         while True:
             await self._hold()
-            spent_up = self._state.spent.exceeds(self._budget)
-            made = await self._turn(closing=spent_up is not None)
-            if made.calls and spent_up is None:
-                await self._tools(made)
-                self._notice_loops()
-            elif self._over(made, spent_up):
-                return await self._answer()
-            if self._state.turn % TURNS_PER_HISTORY == 0 or workflow.info().is_continue_as_new_suggested():
+            bound = last_turn_by(self._budget, self._state, workflow.now())
+            made = await self._turn(closing=bound is not None)
+            _check_finish(made)
+            if made.calls:
+                await self._tools(made, bound)
+            if self._over(made, bound):
+                await self._handled()
+                # A person who spoke while the answer was made is answered; there is no turn for it at a bound.
+                if bound is not None or self._state.said <= self._state.seen:
+                    return await self._answer()
+            long = self._state.turn - first >= self._start.turns_per_history
+            if long or workflow.info().is_continue_as_new_suggested():
                 await self._carry_over()
 
     async def _turn(self, *, closing: bool) -> TurnMade:
         plan = self._known_plan()
         turn = self._state.turn + 1
-        note, self._unread = self._state.note, 0
         order = TurnOrder(
-            run=self._run, principal=self._principal, turn=turn, route=plan.route, closing=closing, note=note
+            run=self._run,
+            principal=self._principal,
+            turn=turn,
+            route=plan.route,
+            closing=closing,
+            note=self._state.note,
         )
         queue = f"{sibling_queue('model')}.{plan.route.provider}"
         made = await self._interruptible(
-            model_turn(
-                order, timeout=timedelta(minutes=15), retry=MODEL_RETRY, heartbeat=timedelta(seconds=60), queue=queue
-            )
+            model_turn(order, timeout=timedelta(minutes=15), retry=MODEL_RETRY, queue=queue)
         )
+        spent = self._state.spent.plus(made.spent)
         self._state = self._state.model_copy(
-            update={"turn": turn, "spent": self._state.spent.plus(made.spent), "note": ""}
+            update={"turn": turn, "spent": spent, "last": made.spent, "seen": made.seen, "note": ""}
         )
         return made
 
-    def _over(self, made: TurnMade, spent_up: str | None) -> bool:
+    def _over(self, made: TurnMade, bound: str | None) -> bool:
         """Tell whether the answer stands; leave a note for the next turn where it doesn't."""
-        kind = made.finish.unified
-        if kind == "refusal":
-            raise Stopped("failed", f"the model refused: {made.finish.raw}")
-        if kind in ("context_full", "error", "malformed"):
-            raise Stopped("failed", f"the model ended with {kind}: {made.finish.raw}")
-        problem = made.contract_error
-        if kind in ("length", "cut_off") and problem is None:
-            problem = "your answer was cut off by the output limit; give it again, shorter"
-        if spent_up is not None:
-            if problem is not None:
-                raise Stopped("failed", f"the budget of {spent_up} is used up and the answer is not valid: {problem}")
-            return True
+        kind, problem = made.finish.unified, made.contract_error
+        if bound is None and (made.calls or kind in ("paused", "compacted")):
+            return False
+        if kind == "malformed":
+            problem = MALFORMED
+        if kind in ("length", "cut_off") and (problem is None or made.contract_error is not None):
+            problem = CUT_OFF
         if problem is None:
-            return self._unread == 0
+            return True
+        if bound is not None:
+            raise Stopped("failed", f"the budget of {bound} is used up and the answer is not valid: {problem}")
         if self._state.repairs >= REPAIRS:
             raise Stopped("failed", f"the answer broke its contract {REPAIRS + 1} times: {problem}")
         self._state = self._state.model_copy(update={"repairs": self._state.repairs + 1, "note": problem})
         return False
 
-    async def _tools(self, made: TurnMade) -> None:
+    async def _tools(self, made: TurnMade, bound: str | None) -> None:
         """Run the calls of a turn side by side; each is answered exactly once, whatever happens to it."""
-        done = await asyncio.gather(*(self._tool(made.turn, call) for call in made.calls))
-        kept = (*self._state.fingerprints, *(one.fingerprint for one in done))[-20:]
+        await self._hold()
+        refusal = f"not run: the budget of {bound} is used up" if bound is not None else None
+        calls = (self._tool(made.turn, call, refusal) for call in made.calls)
+        # All of them come to their end before the first one's stop or cancellation goes on.
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        ended = [one for one in done if isinstance(one, BaseException)]
+        if ended:
+            raise ended[0]
+        prints = turn_fingerprint(tuple(one.fingerprint for one in done if isinstance(one, AgentToolDone)))
+        kept = (*self._state.fingerprints, prints)[-REMEMBERED:]
         self._state = self._state.model_copy(update={"fingerprints": kept})
+        loop = loop_of(kept)
+        if loop is not None and loop[0] == "stuck":
+            raise Stopped("failed", f"stuck: {loop[1]}")
+        if loop is not None:
+            self._state = self._state.model_copy(update={"note": NUDGE})
 
-    async def _tool(self, turn: int, call: CallRef) -> AgentToolDone:
-        refusal = await self._approval(turn, call)
+    async def _tool(self, turn: int, call: CallRef, refusal: str | None) -> AgentToolDone:
+        refusal = refusal or await self._interruptible(self._approval(turn, call))
         order = AgentToolCall(run=self._run, principal=self._principal, turn=turn, call=call, refusal=refusal)
+        limit = timedelta(seconds=call.timeout_s + 10)
         try:
-            return await self._interruptible(
-                agent_tool(
-                    order,
-                    timeout=timedelta(seconds=call.timeout_s + 10),
-                    retry=RetryPolicy(maximum_attempts=3) if call.repeatable else ONCE,
-                    heartbeat=timedelta(seconds=30),
-                )
-            )
+            return await self._interruptible(agent_tool(order, timeout=limit, retry=TOOL_RETRY))
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
             # Told to the model as it is: the call may have had its effect, and it will not be made again.
-            unknown = order.model_copy(
-                update={"refusal": f"outcome unknown: the call was interrupted ({_reason(error)})"}
-            )
-            return await agent_tool(unknown, timeout=timedelta(seconds=30), retry=STORE_RETRY)
+            what = f"outcome unknown: the call of {call.tool} was interrupted ({_reason(error)})"
+            unknown = order.model_copy(update={"refusal": what})
+            return await self._interruptible(agent_tool(unknown, retry=STORE_RETRY))
 
     async def _approval(self, turn: int, call: CallRef) -> str | None:
         """Return why a call may not run, or None; a call with effects waits here for a person."""
-        needs = call.effect == "always_ask" or (
-            call.effect == "side_effecting" and self._known_plan().approval == "ask"
-        )
+        always = call.effect == "always_ask"
+        needs = always or (call.effect == "side_effecting" and self._known_plan().approval == "ask")
         grant = f"{call.tool}\0{call.target}"
-        if not needs or (call.effect != "always_ask" and grant in self._state.granted):
+        if not needs or (not always and grant in self._state.granted):
             return None
         answer = await self._people.ask(
             TaskDraft(
@@ -200,24 +225,27 @@ class AgentWorkflow:
                 node=f"turn {turn}",
                 title=f"Allow {call.tool}?",
                 description=call.target,
-                decisions=("allow", "allow_for_run", "deny"),
+                decisions=("allow", "deny") if always else ("allow", "allow_for_run", "deny"),
                 seat=Seat(users=(self._principal.subject,), roles=("approver",)),
+                context={"turn": turn, "call_id": call.call_id, "tool": call.tool},
+                deadline=self._deadline(),
             )
         )
-        if answer is None or answer.decision == "deny":
-            return f"refused by {answer.by.subject}" if answer else "nobody approved the call in time"
+        if answer is None:
+            return f"nobody approved {call.tool} in time; it was not run"
+        if answer.decision == "deny":
+            why = f": {answer.comment}" if answer.comment else ""
+            return f"{call.tool} was refused by {answer.by.subject} and was not run{why}"
         if answer.decision == "allow_for_run":
             self._state = self._state.model_copy(update={"granted": (*self._state.granted, grant)})
         return None
 
-    def _notice_loops(self) -> None:
-        count = repeated(self._state.fingerprints)
-        if count >= STOP_AT:
-            raise Stopped("failed", f"stuck: the same call with the same result {count} times in a row")
-        if count >= NUDGE_AT:
-            self._state = self._state.model_copy(update={"note": NUDGE})
+    def _deadline(self) -> Any:
+        started, seconds = self._state.started_at, self._budget.seconds
+        return started + timedelta(seconds=seconds) if started is not None and seconds is not None else None
 
     async def _answer(self) -> AgentAnswer:
+        self._ending = True
         answer = await agent_answer(self._run)
         await self._change(
             "finished",
@@ -226,44 +254,64 @@ class AgentWorkflow:
             waits_for="",
             audit=self._audit("run.completed", {"turns": self._state.turn}),
         )
+        await self._handled()
         return answer
 
     async def _carry_over(self) -> None:
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._handled()
+        if self._stop is not None:
+            raise self._stop
         state = self._state.model_copy(update={"closed": self._people.closed})
-        workflow.continue_as_new(
-            AgentInput(run=_started(self._run, self._principal), plan=self._plan, budget=self._budget, state=state)
-        )
+        carried = {"plan": self._plan, "budget": self._budget, "state": state}
+        workflow.continue_as_new(self._start.model_copy(update=carried))
 
-    async def _interruptible(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def _handled(self) -> None:
+        """Return when no message, answer or control verb is being taken in; the loop sees what came first."""
+        while not workflow.all_handlers_finished():
+            await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _interruptible(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Await `work`, or cancel it and end the run as soon as a stop arrives."""
         task = asyncio.ensure_future(work)
-        await workflow.wait_condition(lambda: task.done() or self._stop is not None)
-        if self._stop is None:
-            return await task
-        task.cancel()
-        raise self._stop
+        try:
+            await workflow.wait_condition(lambda: task.done() or self._stop is not None)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if self._stop is not None:
+            raise self._stop
+        return task.result()
 
     async def _hold(self) -> None:
-        await workflow.wait_condition(lambda: not self._paused or self._stop is not None)
+        """Wait while the run is paused; end it if it is to stop."""
+        if self._state.paused and self._stop is None:
+            # A question that was answered meanwhile has set the run to running.
+            await self._change(f"held/{workflow.uuid4()}", status="paused")
+            await workflow.wait_condition(lambda: not self._state.paused or self._stop is not None)
+            await self._change(f"held/{workflow.uuid4()}", status="running")
         if self._stop is not None:
             raise self._stop
 
-    async def _finish(self, status: RunStatus, reason: str) -> None:
-        await workflow.wait_condition(workflow.all_handlers_finished)
+    async def _finish(self, stopped: Stopped) -> None:
+        self._ending = True
+        await self._handled()
         await self._change(
             "finished",
-            status=status,
-            error=reason,
+            status=stopped.status,
+            error=stopped.reason,
             waits_for="",
-            audit=self._audit(f"run.{status}", {"reason": reason}),
+            audit=self._audit(f"run.{stopped.status}", {"reason": stopped.reason}, by=stopped.by),
         )
 
     async def _change(self, key: str, **fields: Any) -> None:
         await apply_change(Change(run=self._run, key=key, **fields))
 
-    def _audit(self, action: str, data: dict[str, Any] | None = None) -> tuple[AuditDraft, ...]:
-        return (AuditDraft(key=action, actor=self._principal.subject, action=action, data=data or {}),)
+    def _audit(
+        self, action: str, data: dict[str, Any] | None = None, *, by: str | None = None, key: str | None = None
+    ) -> tuple[AuditDraft, ...]:
+        actor = by or self._principal.subject
+        return (AuditDraft(key=key or action, actor=actor, action=action, data=data or {}),)
 
     def _known_plan(self) -> AgentPlan:
         assert self._plan is not None
@@ -282,28 +330,43 @@ class AgentWorkflow:
     @workflow.update
     async def send_message(self, say: Say) -> Empty:
         """Append a person's message; the next turn reads it, and an answer under way is followed by another turn."""
-        await append_message(UserMessage(run=self._run, principal=say.by, key=f"said/{say.key}", text=say.text))
-        self._unread += 1
+        # Before its plan a run has no transcript that a message could stand in.
+        await workflow.wait_condition(lambda: self._plan is not None or self._ending)
+        self._check_open()
+        message = UserMessage(run=self._run, principal=say.by, key=f"said/{say.key}", text=say.text)
+        recorded = await append_message(message)
+        self._state = self._state.model_copy(update={"said": max(self._state.said, recorded.last_seq)})
         return Empty()
+
+    @send_message.validator
+    def _check_message(self, say: Say) -> None:
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._ending or self._stop is not None:
+            raise ApplicationError("the run is just ending; start a new one", type="conflict", non_retryable=True)
 
     @workflow.update
     async def control(self, control: Control) -> Empty:
         """Pause, resume or stop the run; `stop` keeps what was done, `cancel` says it is not wanted."""
+        by = control.by.subject
         if control.action in ("stop", "cancel"):
-            self._stop = Stopped(
-                "cancelled", f"{control.action} by {control.by.subject}: {control.reason}".rstrip(": ")
-            )
-        else:
-            self._paused = control.action == "pause"
-            await self._change(
-                f"control/{workflow.uuid4()}",
-                status="paused" if self._paused else "running",
-                events=(EventDraft(key=f"control/{workflow.uuid4()}", type=f"run.{control.action}"),),
-            )
+            self._stop = Stopped("cancelled", f"{control.action} by {by}: {control.reason}".rstrip(": "), by)
+            return Empty()
+        paused = control.action == "pause"
+        self._state = self._state.model_copy(update={"paused": paused})
+        key, action = f"control/{workflow.uuid4()}", f"run.{control.action}"
+        await self._change(
+            key,
+            status="paused" if paused else ("waiting" if self._people.waiting else "running"),
+            events=(EventDraft(key=key, type=action),),
+            audit=self._audit(action, {"reason": control.reason}, by=by, key=key),
+        )
         return Empty()
 
     @control.validator
     def _check_control(self, control: Control) -> None:
+        self._check_open()
         if control.action not in ("stop", "cancel", "pause", "resume"):
             raise ApplicationError(
                 f"an agent run can't {control.action}; it can stop, cancel, pause and resume",
@@ -317,9 +380,14 @@ class AgentWorkflow:
         return self._state
 
 
-def _started(run: RunRef, principal: Principal) -> StartedWorkflow:
-    return StartedWorkflow(run=run, principal=principal)
+def _check_finish(made: TurnMade) -> None:
+    """Raise `Stopped` where the model itself has ended the run; no call of such a turn is made."""
+    kind, raw = made.finish.unified, made.finish.raw
+    if kind == "refusal":
+        raise Stopped("failed", f"the model refused: {raw}")
+    if kind in ("context_full", "error"):
+        raise Stopped("failed", f"the model ended with {kind}: {raw}")
 
 
-def _reason(error: ActivityError) -> str:
-    return str(error.cause or error)
+def _reason(error: BaseException) -> str:
+    return str(error.cause or error) if isinstance(error, ActivityError) else str(error)

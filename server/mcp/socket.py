@@ -19,12 +19,10 @@ from pydantic import ValidationError
 from engine.errors import Invalid, Problem
 from engine.values import Principal
 from server.mcp.house import House, Session
+from server.stdio import WIRE
 from server.strict_json import BadJson, check_json, check_message
 
 logger = logging.getLogger(__name__)
-
-WIRE = 1
-"""The form of the opening lines; the bridge names the same number."""
 
 OPENING_BYTES = 4096
 OPENING_SECONDS = 10.0
