@@ -36,6 +36,17 @@ def process_cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def fsync_ms(folder: Path) -> float:
+    """Return the median time of writing 4 KiB to a file of `folder` and having it on the disk, in milliseconds."""
+    moments = [time.perf_counter()]
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        for _ in range(20):
+            file.write(bytes(4096))
+            os.fsync(file.fileno())
+            moments.append(time.perf_counter())
+    return statistics.median(gaps_ms(moments))
+
+
 @dataclass(frozen=True)
 class Sample:
     """Measured values of one thing on one side."""
@@ -113,19 +124,24 @@ def _ratio(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else ""
 
 
+def line(cells: Sequence[str]) -> str:
+    """Return a line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
 @dataclass
 class Report:
-    """The rows of one run, and the load of the machine while it went on."""
+    """The rows of one run, printed as they come, and the load of the machine while it went on."""
 
     rows: list[Row] = field(default_factory=lambda: [])
-    loads: list[float] = field(default_factory=lambda: [])
+    loads: list[float] = field(default_factory=lambda: [os.getloadavg()[0]])
+    fsyncs: list[float] = field(default_factory=lambda: [])
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Append rows and note the load average of the last minute."""
+        """Append rows, print them, and note the load average of the last minute."""
+        if not self.rows:
+            print(line(HEAD), line(["---"] * len(HEAD)), sep="\n")
+        for row in rows:
+            print(line(row.as_cells()), flush=True)
         self.rows += rows
         self.loads.append(os.getloadavg()[0])
-
-    def table(self) -> str:
-        """Return a Markdown table."""
-        lines = [HEAD, tuple("---" for _ in HEAD), *(row.as_cells() for row in self.rows)]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import anyio
 
-from benchmarks.figures import Report, Row
+from benchmarks.figures import Report, Row, fsync_ms
 from benchmarks.floor_bridge import measure_bridge
 from benchmarks.floor_history import measure_history
 from benchmarks.floor_house import House, open_house
@@ -31,7 +31,7 @@ BY_VALUE = (10, 50)
 
 async def measure(options: argparse.Namespace, root: Path) -> Report:
     """Return everything that needs the house, then the bridge on a server of its own."""
-    report = Report()
+    report = Report(fsyncs=[fsync_ms(root)])
     rounds = options.rounds
     cases: dict[str, Callable[[House], Awaitable[list[Row]]]] = {
         "start": lambda house: measure_start(house, 2 * rounds),
@@ -46,6 +46,7 @@ async def measure(options: argparse.Namespace, root: Path) -> Report:
                 report.add(await case(house))
     if "bridge" in options.only:
         report.add(await anyio.to_thread.run_sync(measure_bridge, root / "bridge", rounds))
+    report.fsyncs.append(fsync_ms(root))
     return report
 
 
@@ -59,6 +60,7 @@ def about(options: argparse.Namespace, report: Report) -> dict[str, object]:
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "durability": options.durability,
+        "fsync_ms": [round(value, 1) for value in report.fsyncs],
         "load_average": [round(load, 2) for load in report.loads],
     }
 
@@ -81,12 +83,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     logging.disable(logging.WARNING)
     options = arguments()
-    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="upstairs-floor-") as temporary:
         report = anyio.run(measure, options, Path(temporary))
-    report.loads.insert(0, before)
     facts = about(options, report)
-    print(report.table())
     print(json.dumps(facts))
     if options.json:
         options.json.write_text(json.dumps({**facts, "rows": [row.as_json() for row in report.rows]}, indent=1) + "\n")

@@ -7,7 +7,14 @@ from benchmarks.figures import Row, Sample
 from benchmarks.stdio_start import GOAL_CPU_SECONDS, one_start, stop
 from server.data_folder import open_data_folder
 
-SMALLEST = "from fastmcp import FastMCP; s = FastMCP('s'); s.tool(abs, name='abs'); s.run(show_banner=False)"
+SMALLEST = """
+import os
+os.environ["FASTMCP_LOG_LEVEL"] = "ERROR"
+from fastmcp import FastMCP
+server = FastMCP("smallest")
+server.tool(lambda: "x", name="one")
+server.run(show_banner=False)
+"""
 
 
 def measure_bridge(root: Path, rounds: int) -> list[Row]:

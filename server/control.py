@@ -178,6 +178,9 @@ def _workflow_input(run: Run) -> Value:
 
 
 def _check_seat(task: Task, principal: Principal) -> None:
+    # An agent acts with the rights of its starter, so it would sit in the seat of its own approvals.
+    if principal.kind == "agent":
+        raise Denied(f"task {task.task_id} waits for a person; an agent can't answer it")
     if not task.seat.admits(principal):
         wanted = [*task.seat.users, *(f"role {role}" for role in task.seat.roles), *task.seat.groups]
         reason = "is excluded (four eyes)" if principal.subject in task.seat.excluded else "does not hold the seat"

@@ -113,8 +113,8 @@ class Demo:
         text = (
             f"Model: {self.route}, a real one; its calls cost money."
             if real
-            else "Model: scripted, since neither ANTHROPIC_API_KEY nor OPENAI_API_KEY is set: examples/models.py computes "
-            "every answer\n       from what it is sent, and costs nothing."
+            else "Model: scripted, since neither ANTHROPIC_API_KEY nor OPENAI_API_KEY is set: examples/models.py\n"
+            "       computes every answer from what it is sent, and costs nothing."
         )
         self.teller.say("model", text, real=real, route=self.route or SCRIPTED)
         self.teller.say("folder", f"Data:  {self.folder.root}", path=str(self.folder.root))

@@ -16,6 +16,13 @@ from engine.values import Principal
 SUITES = Path(os.environ.get("SUITES", Path(__file__).resolve().parents[2] / "shared" / "suites"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say how much of the exhaustive tests is run."""
+    parser.addoption(
+        "--sweep", choices=("sample", "all"), default="sample", help="fault sweeps: a fixed sample, or every point"
+    )
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

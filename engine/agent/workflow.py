@@ -45,7 +45,7 @@ from engine.ports import (
     plan_agent,
     sibling_queue,
 )
-from engine.runs import AuditDraft, Change, EventDraft, RunStatus, Seat, StartedWorkflow, TaskDraft, derived_id
+from engine.runs import AuditDraft, Change, EventDraft, RunStatus, Seat, TaskDraft, derived_id
 from engine.values import Empty
 
 Result = TypeVar("Result")
@@ -167,7 +167,7 @@ class AgentWorkflow:
             return False
         if kind == "malformed":
             problem = MALFORMED
-        if kind in ("length", "cut_off") and (problem is None or made.contract_error is not None):
+        if kind in ("length", "cut_off"):
             problem = CUT_OFF
         if problem is None:
             return True
@@ -191,7 +191,7 @@ class AgentWorkflow:
         prints = turn_fingerprint(tuple(one.fingerprint for one in done if isinstance(one, AgentToolDone)))
         kept = (*self._state.fingerprints, prints)[-REMEMBERED:]
         self._state = self._state.model_copy(update={"fingerprints": kept})
-        loop = loop_of(kept)
+        loop = loop_of(kept) if bound is None else None
         if loop is not None and loop[0] == "stuck":
             raise Stopped("failed", f"stuck: {loop[1]}")
         if loop is not None:
@@ -275,11 +275,11 @@ class AgentWorkflow:
         task = asyncio.ensure_future(work)
         try:
             await workflow.wait_condition(lambda: task.done() or self._stop is not None)
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        except asyncio.CancelledError:
+            await _cancelled(task)
+            raise
         if self._stop is not None:
+            await _cancelled(task)
             raise self._stop
         return task.result()
 
@@ -289,7 +289,8 @@ class AgentWorkflow:
             # A question that was answered meanwhile has set the run to running.
             await self._change(f"held/{workflow.uuid4()}", status="paused")
             await workflow.wait_condition(lambda: not self._state.paused or self._stop is not None)
-            await self._change(f"held/{workflow.uuid4()}", status="running")
+            if self._stop is None:
+                await self._change(f"held/{workflow.uuid4()}", status="running")
         if self._stop is not None:
             raise self._stop
 
@@ -378,6 +379,13 @@ class AgentWorkflow:
     def status(self) -> AgentState:
         """Return turn, money and open waits as the workflow knows them."""
         return self._state
+
+
+async def _cancelled(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task and return when it has tidied up: a question that is no longer asked is closed."""
+    # Not in a `finally`: there it would run, and hang, when a cached workflow is thrown away.
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _check_finish(made: TurnMade) -> None:

@@ -2,23 +2,27 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import JsonValue
 from temporalio import activity
 
 from content.objects import ContentStore
-from engine.agent.log import MESSAGE, assemble, assistant_key, find_call, message_event, result_key
-from engine.errors import Invalid, Problem
+from engine.agent.log import (
+    MESSAGE,
+    TURN,
+    assemble,
+    assistant_key,
+    finished_key,
+    message_event,
+)
+from engine.errors import Invalid
 from engine.ports import (
     AgentAnswer,
     AgentPlan,
     AgentTask,
     AgentToolCall,
     AgentToolDone,
-    CallRef,
-    ToolOutcome,
     TurnMade,
     TurnOrder,
     UserMessage,
@@ -28,7 +32,7 @@ from engine.ports import (
     model_turn,
     plan_agent,
 )
-from engine.runs import Change, Event, EventDraft, Recorded, Run, RunRef, StartedWorkflow
+from engine.runs import Change, Event, EventDraft, Recorded, RunRef, StartedWorkflow
 from engine.transcript import (
     Delta,
     Media,
@@ -36,26 +40,25 @@ from engine.transcript import (
     ModelReply,
     ModelRequest,
     Part,
+    Route,
     Text,
-    ToolCall,
-    ToolResult,
     ToolSpec,
     system,
     user,
 )
-from engine.values import Principal, canonical_json, digest
-from providers.output import output_errors
+from engine.values import Principal, canonical_json
+from providers.base import provider_names
+from providers.output import output_errors, schema_validator
 from providers.wire import strict_json
+from server.activities.agent_calls import LOGGED, PLAN, AgentWork, append, call_ref, planned, run_call, unless_over
 from server.activities.guard import implements
-from server.activities.keeping import keep_as_artifact
 from server.hub import Hub, LiveDelta
-from server.models import Models
-from server.store.runs import SqlRunStore
-from skills.services import Services, ToolContext
-from skills.toolbox import Toolbox, problem_text
+from server.models import Routed
+from skills.toolbox import Toolbox
 
-PLAN = "agent.plan"
 MAX_OUTPUT_TOKENS = 8_192
+MAX_PROBLEM = 2_000
+"""How much of what is wrong with an answer travels through the history, in characters."""
 
 SYSTEM = """You work on one task until it is done, with the tools you are given.
 Rules:
@@ -65,21 +68,9 @@ Rules:
 - When you have what the task asks for, answer and stop. If something can't be found, say so instead of guessing."""
 
 CLOSING = (
-    "The budget of this run is used up. No tools can be called any more: give the best final answer you can from what "
-    "you know now."
+    "This is the last turn that the budget of this run allows. No tools can be called any more: give the best final "
+    "answer you can from what you know now."
 )
-
-
-@dataclass(frozen=True)
-class AgentWork:
-    """What the activities of agents need."""
-
-    runs: SqlRunStore
-    models: Models
-    toolbox: Toolbox
-    services: Services
-    content: ContentStore
-    hub: Hub
 
 
 def agent_activities(work: AgentWork) -> list[Callable[[Any], Awaitable[Any]]]:
@@ -95,11 +86,11 @@ def agent_activities(work: AgentWork) -> list[Callable[[Any], Awaitable[Any]]]:
 
     @implements(agent_tool)
     async def tool(call: AgentToolCall) -> AgentToolDone:
-        return await _tool(work, call)
+        return await run_call(work, call)
 
     @implements(append_message)
     async def append(message: UserMessage) -> Recorded:
-        return await _append(work, message.run, message.key, user(message.text))
+        return await _hear(work, message)
 
     @implements(agent_answer)
     async def answer(run: RunRef) -> AgentAnswer:
@@ -111,13 +102,11 @@ def agent_activities(work: AgentWork) -> list[Callable[[Any], Awaitable[Any]]]:
 async def _plan(work: AgentWork, started: StartedWorkflow) -> AgentPlan:
     """Fix route and tools for the whole run, and write the first messages of its transcript."""
     run = await work.runs.load(started.run)
-    task = AgentTask.model_validate(run.input)
-    routed = work.models.route(("run", task.model))
+    task, routed = _checked(work, run.input)
     tools = _tools_for(work.toolbox, started.principal, task)
-    facts = canonical_json(task.facts) if task.facts else ""
     first: list[Part] = [Text(text=task.task)]
-    if facts:
-        first.append(Text(text=f"\n\nFacts given with the task:\n{facts}", data=True))
+    if task.facts:
+        first.append(Text(text=f"\n\nFacts given with the task:\n{canonical_json(task.facts)}", data=True))
     first += [await _attachment(work.content, started.principal, ref) for ref in task.attachments]
     data: dict[str, JsonValue] = {
         "route": routed.route.model_dump(mode="json"),
@@ -131,7 +120,25 @@ async def _plan(work: AgentWork, started: StartedWorkflow) -> AgentPlan:
         message_event("message/task", Message(role="user", parts=tuple(first), breakpoint=True)),
     )
     await work.runs.apply(Change(run=started.run, key=PLAN, events=events))
-    return AgentPlan(route=routed.route, output_required=task.output_schema is not None, approval=task.approval)
+    # A repeat finds what the first attempt wrote, whatever the settings say by now.
+    (written,) = await work.runs.log(started.run, types=(PLAN,))
+    route = Route.model_validate(written.data["route"])
+    return AgentPlan(route=route, output_required=task.output_schema is not None, approval=task.approval)
+
+
+def _checked(work: AgentWork, given: dict[str, JsonValue]) -> tuple[AgentTask, Routed]:
+    """Return task and route; what would fail later, or for ever, is refused before the first turn."""
+    try:
+        task = AgentTask.model_validate(given)
+        routed = work.models.route(("run", task.model))
+    except ValueError as error:
+        raise Invalid(f"the task of this agent can't be carried out: {error}") from error
+    if routed.route.provider not in provider_names():
+        known = ", ".join(provider_names())
+        raise Invalid(f"there is no model provider {routed.route.provider!r}; use one of: {known}")
+    if task.output_schema is not None:
+        schema_validator(task.output_schema)
+    return task, routed
 
 
 def _tools_for(toolbox: Toolbox, principal: Principal, task: AgentTask) -> tuple[ToolSpec, ...]:
@@ -167,50 +174,52 @@ async def _attachment(content: ContentStore, principal: Principal, object_id: st
 
 
 async def _turn(work: AgentWork, order: TurnOrder) -> TurnMade:
+    """Make one model call from the log; a turn that was made before a crash is paid for and is not made again."""
     run = await work.runs.load(order.run)
     task = AgentTask.model_validate(run.input)
-    log = await work.runs.log(order.run, types=(MESSAGE, PLAN))
-    tools = _planned(log)
-    made = _already(log, order.turn)
-    if made is not None:
-        return _made(order, task, made, tools)
-    note = CLOSING if order.closing else order.note
-    if note and not any(event.key == f"turn/{order.turn}/note" for event in log):
-        await _append(work, order.run, f"turn/{order.turn}/note", user(note))
-        log = await work.runs.log(order.run, types=(MESSAGE, PLAN))
+    log = list(await work.runs.log(order.run, types=LOGGED))
+    known = _already(log, order.turn)
+    if known is not None:
+        return _made(work, order, task, log, *known)
+    await _note_start(work, order)
+    log += await work.runs.log(order.run, after=log[-1].seq, types=LOGGED)
     request = ModelRequest(
         route=order.route,
         messages=assemble(log),
-        tools=tools,
+        tools=planned(log),
         tool_choice="none" if order.closing else "auto",
         output_schema=task.output_schema,
         max_output_tokens=MAX_OUTPUT_TOKENS,
         cache_key=order.run.run_id,
     )
     provider = await work.models.provider(order.run.tenant, order.route.provider)
-    reply = await provider.generate(request, _stream(work.hub, order))
-    await _keep_turn(work, order, reply)
-    return _made(order, task, reply, tools)
+    reply = await unless_over(work, order.run, provider.generate(request, _stream(work.hub, order)))
+    seen = log[-1].seq
+    await _keep_turn(work, order, reply, seen)
+    return _made(work, order, task, log, reply, seen)
 
 
-def _planned(log: Sequence[Event]) -> tuple[ToolSpec, ...]:
-    for event in log:
-        if event.type == PLAN:
-            listed = event.data["tools"]
-            assert isinstance(listed, list)
-            return tuple(ToolSpec.model_validate(spec) for spec in listed)
-    raise Invalid("this agent run has no plan in its log")
+def _already(log: Sequence[Event], turn: int) -> tuple[ModelReply, int] | None:
+    """Return the reply of a turn that stands in the log, and the number of the last event that it was made from."""
+    by_key = {event.key: event.data for event in log}
+    finished = by_key.get(finished_key(turn))
+    if finished is None:
+        return None
+    reply, seen = finished["reply"], finished["seen"]
+    assert isinstance(reply, dict)
+    assert isinstance(seen, int)
+    return ModelReply.model_validate({**reply, "message": by_key[assistant_key(turn)]}), seen
 
 
-def _already(log: Sequence[Event], turn: int) -> ModelReply | None:
-    """Return the reply of a turn that was made before a crash: it was paid for and is not made again."""
-    for event in log:
-        if event.key == f"turn/{turn}/finished":
-            reply = event.data["reply"]
-            message = next(other.data for other in log if other.key == assistant_key(turn))
-            assert isinstance(reply, dict)
-            return ModelReply.model_validate({**reply, "message": message})
-    return None
+async def _note_start(work: AgentWork, order: TurnOrder) -> None:
+    """Write what the turn is told, and that it begins; clients drop what an earlier attempt has streamed."""
+    attempt = activity.info().attempt
+    key = f"turn/{order.turn}/started/{attempt}"
+    kind = "turn.started" if attempt == 1 else "turn.restarted"
+    note = CLOSING if order.closing else order.note
+    told = (message_event(f"turn/{order.turn}/note", user(note)),) if note else ()
+    begun = EventDraft(key=key, type=kind, data={"turn": order.turn, "attempt": attempt})
+    await work.runs.apply(Change(run=order.run, key=key, position=f"turn {order.turn}", events=(*told, begun)))
 
 
 def _stream(hub: Hub, order: TurnOrder) -> Callable[[Delta], None]:
@@ -234,57 +243,36 @@ def _stream(hub: Hub, order: TurnOrder) -> Callable[[Delta], None]:
     return publish
 
 
-async def _keep_turn(work: AgentWork, order: TurnOrder, reply: ModelReply) -> None:
+async def _keep_turn(work: AgentWork, order: TurnOrder, reply: ModelReply, seen: int) -> None:
     summary = reply.model_dump(mode="json", exclude={"message"})
+    data: dict[str, JsonValue] = {"turn": order.turn, "seen": seen, "reply": summary}
     events = (
         message_event(assistant_key(order.turn), reply.message),
-        EventDraft(
-            key=f"turn/{order.turn}/finished", type="turn.finished", data={"turn": order.turn, "reply": summary}
-        ),
+        EventDraft(key=finished_key(order.turn), type=TURN, data=data),
     )
-    await work.runs.apply(
-        Change(
-            run=order.run,
-            key=f"turn/{order.turn}",
-            position=f"turn {order.turn}",
-            spent=reply.spent,
-            events=events,
-        )
-    )
+    await work.runs.apply(Change(run=order.run, key=f"turn/{order.turn}", spent=reply.spent, events=events))
 
 
-def _made(order: TurnOrder, task: AgentTask, reply: ModelReply, tools: Sequence[ToolSpec]) -> TurnMade:
-    by_name = {tool.name: tool for tool in tools}
-    calls = tuple(_call_ref(call, by_name) for call in reply.message.tool_calls)
+def _made(
+    work: AgentWork, order: TurnOrder, task: AgentTask, log: Sequence[Event], reply: ModelReply, seen: int
+) -> TurnMade:
+    called = reply.message.tool_calls
+    problem = None if called and not order.closing else _contract_error(task, reply)
     return TurnMade(
         turn=order.turn,
+        seen=seen,
         finish=reply.finish,
-        calls=calls,
+        calls=tuple(call_ref(work, order.principal, call, log) for call in called),
         spent=reply.spent,
         model=reply.model,
         provider=reply.provider,
-        contract_error=None if calls else _contract_error(task, reply),
-    )
-
-
-def _call_ref(call: ToolCall, by_name: dict[str, ToolSpec]) -> CallRef:
-    name = call.arguments.get("tool") if call.name == "use_tool" else call.name
-    spec = by_name.get(str(name)) or by_name.get(call.name)
-    if spec is None:
-        return CallRef(call_id=call.id, tool=call.name)
-    return CallRef(
-        call_id=call.id,
-        tool=spec.name,
-        effect=spec.effect,
-        repeatable=spec.repeatable,
-        timeout_s=spec.timeout_s,
-        target=canonical_json(call.arguments)[:300],
+        contract_error=problem[:MAX_PROBLEM] if problem else None,
     )
 
 
 def _contract_error(task: AgentTask, reply: ModelReply) -> str | None:
     if task.output_schema is None:
-        return None
+        return None if reply.message.text.strip() else "your answer is empty; give it as text"
     try:
         value = strict_json(reply.message.text)
     except ValueError as error:
@@ -293,84 +281,15 @@ def _contract_error(task: AgentTask, reply: ModelReply) -> str | None:
     return f"your answer does not fit its schema: {'; '.join(errors)}" if errors else None
 
 
-async def _tool(work: AgentWork, order: AgentToolCall) -> AgentToolDone:
-    call_id = order.call.call_id
-    log = await work.runs.log(order.run, types=(MESSAGE, PLAN))
-    for event in log:
-        if event.key == result_key(order.turn, call_id):
-            return _done(order, _result_of(event), "error" if _result_of(event).is_error else "ok")
-    call = find_call(log, order.turn, call_id)
-    outcome, reveals = await _run_call(work, order, call, {spec.name for spec in _planned(log)})
-    result = ToolResult(
-        call_id=call_id,
-        name=call.name,
-        text=outcome.text,
-        is_error=outcome.outcome != "ok",
-        reveals=reveals,
-    )
-    message = Message(role="tool", parts=(result,))
-    await _append(work, order.run, result_key(order.turn, call_id), message)
-    return _done(order, result, outcome.outcome)
-
-
-async def _run_call(
-    work: AgentWork, order: AgentToolCall, call: ToolCall, allowed: set[str]
-) -> tuple[ToolOutcome, tuple[ToolSpec, ...]]:
-    if order.refusal is not None:
-        return ToolOutcome(outcome="error", text=order.refusal), ()
-    if call.malformed is not None:
-        text = f"the arguments of {call.name} are not valid JSON: {call.malformed[:500]}. Make the call again."
-        return ToolOutcome(outcome="error", text=text), ()
-    key = f"{order.run.run_id}/{order.turn}/{call.id}"
-    ctx = ToolContext(principal=_acting(order.principal), services=work.services, key=key, run=order.run)
-    try:
-        resolved = work.toolbox.resolve(ctx.principal, call.name, call.arguments)
-    except Problem as problem:
-        return ToolOutcome(outcome="error", text=problem_text(problem)), ()
-    if resolved.spec.name not in allowed:
-        text = f"{resolved.spec.name} is not among the tools of this run; you have: {', '.join(sorted(allowed))}"
-        return ToolOutcome(outcome="error", text=text), ()
-    await work.runs.apply(
-        Change(
-            run=order.run,
-            key=f"{key}/started",
-            events=(
-                EventDraft(
-                    key=f"{key}/started",
-                    type="tool.started",
-                    data={"turn": order.turn, "call_id": call.id, "tool": resolved.spec.name},
-                ),
-            ),
-        )
-    )
-    keep = keep_as_artifact(work.runs, order.run, f"tools/{order.turn}-{call.id}.txt", key)
-    ran = await work.toolbox.run_with_effects(ctx, call.name, call.arguments, keep=keep)
-    return ran.outcome, ran.reveals
-
-
-def _acting(principal: Principal) -> Principal:
-    """Return the agent that acts for `principal`: the same rights, never more, and marked as an agent."""
-    return principal.model_copy(update={"kind": "agent"})
-
-
-def _result_of(event: Event) -> ToolResult:
-    part = Message.model_validate(event.data).parts[0]
-    assert isinstance(part, ToolResult)
-    return part
-
-
-def _done(order: AgentToolCall, result: ToolResult, outcome: Any) -> AgentToolDone:
-    seen = digest([order.call.tool, order.call.target, result.text, result.is_error])[:24]
-    return AgentToolDone(call_id=order.call.call_id, outcome=outcome, fingerprint=seen)
-
-
-async def _append(work: AgentWork, run: RunRef, key: str, message: Message) -> Recorded:
-    return await work.runs.apply(Change(run=run, key=key, events=(message_event(key, message),)))
+async def _hear(work: AgentWork, message: UserMessage) -> Recorded:
+    """Append what a person said once; the number is that of the message, also when it is said again."""
+    await append(work, message.run, message.key, user(message.text))
+    log = await work.runs.log(message.run, types=(MESSAGE,))
+    return Recorded(last_seq=next(event.seq for event in log if event.key == message.key))
 
 
 async def _answer(work: AgentWork, ref: RunRef) -> AgentAnswer:
-    run: Run
-    run, log = await asyncio.gather(work.runs.load(ref), work.runs.log(ref, types=(MESSAGE,)))
+    run, log = await asyncio.gather(work.runs.load(ref), work.runs.log(ref, types=(MESSAGE, TURN)))
     task = AgentTask.model_validate(run.input)
     last = [message for message in assemble(log) if message.role == "assistant"][-1]
     if task.output_schema is None:

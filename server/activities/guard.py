@@ -46,9 +46,10 @@ def implements(
 
 
 async def _beat() -> None:
+    # The first one only after a while: most activities are over by then, and each would cost the server a write.
     while True:
-        activity.heartbeat()
         await asyncio.sleep(HEARTBEAT_S)
+        activity.heartbeat()
 
 
 def as_failure(problem: Problem) -> ApplicationError:

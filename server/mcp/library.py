@@ -8,7 +8,9 @@ from content.versions import VersionStore
 from engine.values import Principal
 from server.mcp.contents import JSON, WINDOW, Body, number
 from server.mcp.house import Call, House, principal_of
+from server.mcp.provider import Changes, Listed
 from server.mcp.resources import Form, Forms, Values
+from server.mcp.watch import watch_store
 
 PROMPT = "text/x-dotprompt"
 YAML = "application/yaml"
@@ -69,6 +71,21 @@ class LibraryResources(Forms):
                 for name in await _published(store, principal)
             ]
         return found
+
+    async def list_changes(self, call: Call, listed: Listed) -> Changes | None:
+        """Return the changes of what is published."""
+        if listed != "resources":
+            return None
+        principal = principal_of(call)
+
+        async def look() -> tuple[str, ...]:
+            return (
+                *await _published(self._interactions, principal),
+                "",
+                *await _published(self._definitions, principal),
+            )
+
+        return watch_store(look, await look())
 
     async def _object(self, principal: Principal, values: Values) -> Body:
         found = await self._content.get(principal, values["object"], _version(values))

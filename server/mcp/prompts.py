@@ -11,7 +11,8 @@ from content.interactions import Interaction
 from engine.errors import Invalid, NotFound
 from server.json_types import single_type
 from server.mcp.house import Call, House, principal_of
-from server.mcp.provider import Provider
+from server.mcp.provider import Changes, Listed, Provider
+from server.mcp.watch import watch_store
 
 MAX_COMPLETIONS = 100
 
@@ -31,6 +32,18 @@ class InteractionPrompts(Provider):
         principal = principal_of(call)
         names = [one.name for one in await self._interactions.list_names(principal) if one.newest is not None]
         return [_described(await self._interactions.resolve(principal, name)) for name in names]
+
+    async def list_changes(self, call: Call, listed: Listed) -> Changes | None:
+        """Return the changes of the prompts: one is published, or another version of one."""
+        if listed != "prompts":
+            return None
+        principal = principal_of(call)
+
+        async def look() -> tuple[tuple[str, int], ...]:
+            listed = await self._interactions.list_names(principal)
+            return tuple((one.name, one.newest) for one in listed if one.newest is not None)
+
+        return watch_store(look, await look())
 
     async def get_prompt(self, call: Call, params: types.GetPromptRequestParams) -> types.GetPromptResult | None:
         """Render a prompt: the messages as a model would get them."""

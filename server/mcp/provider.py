@@ -1,10 +1,17 @@
 """What an MCP server is made of: providers, each with some tools, resources and prompts."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from typing import Literal, TypeAlias
 
 import mcp_types as types
 
 from server.mcp.house import Call
+
+Listed: TypeAlias = Literal["tools", "prompts", "resources"]
+"""The lists that a client can ask to be told about."""
+
+Changes: TypeAlias = AsyncGenerator[None]
+"""Yields after each change of what is watched; several close together may be one. It ends when no more can come."""
 
 
 class Provider:
@@ -49,4 +56,12 @@ class Provider:
 
     async def complete(self, call: Call, params: types.CompleteRequestParams) -> types.CompleteResult | None:
         """Complete an argument of a prompt or of a template."""
+        return None
+
+    async def changes(self, call: Call, uri: str) -> Changes | None:
+        """Return the changes of a resource from now on; None for one that is not this provider's or never changes."""
+        return None
+
+    async def list_changes(self, call: Call, listed: Listed) -> Changes | None:
+        """Return the changes of a list as this caller sees it; None when this provider's part never changes."""
         return None

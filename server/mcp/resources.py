@@ -1,7 +1,7 @@
 """The resources of the house: runs with their events, audit and artifacts, skills, and answers that were cut."""
 
 import mimetypes
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from engine.values import Principal
 from server.mcp.contents import JSON, WINDOW, Body, as_result, number
 from server.mcp.house import Call, House, principal_of
 from server.mcp.kept import SCHEME, Kept
-from server.mcp.provider import Provider
+from server.mcp.provider import Changes, Provider
+from server.mcp.watch import watch_run
 
 EVENTS_PAGE = 500
 MARKDOWN = "text/markdown"
@@ -74,6 +75,10 @@ class Forms(Provider):
                 raise MCPError(types.INVALID_PARAMS, problem.message, {"uri": uri, **problem.as_json()}) from None
         return None
 
+    def _match(self, uri: str) -> Values | None:
+        """Return what the first form that fits reads from a URI."""
+        return next((values for form in self._forms if (values := form.template.match(uri)) is not None), None)
+
 
 def no_such_resource(uri: str, hint: str) -> MCPError:
     """Return the error for a URI that leads to nothing the caller may see."""
@@ -86,6 +91,7 @@ class RunResources(Forms):
     def __init__(self, house: House) -> None:
         """Name the forms."""
         self._runs = house.services.runs
+        self._hub = house.hub
         super().__init__(
             [
                 Form.of("run://{run_id}", "run", "A run as it stands: status, position, result, cost", JSON, self._run),
@@ -107,6 +113,23 @@ class RunResources(Forms):
             ],
             house.settings.limits.max_result_bytes,
         )
+
+    async def changes(self, call: Call, uri: str) -> Changes | None:
+        """Return the changes of a run, of whatever part of it the URI names."""
+        values = self._match(uri)
+        if values is None:
+            return None
+        principal, run_id = principal_of(call), values["run_id"]
+        try:
+            run = await self._runs.get(principal, run_id)
+        except NotFound as problem:
+            raise no_such_resource(uri, problem.message) from None
+
+        async def look() -> Hashable | None:
+            now = await self._runs.get(principal, run_id)
+            return None if now.finished else (now.events, now.updated_at)
+
+        return None if run.finished else watch_run(self._hub, run.ref, look, (run.events, run.updated_at))
 
     async def _run(self, principal: Principal, values: Values) -> Body:
         run = await self._runs.get(principal, values["run_id"])

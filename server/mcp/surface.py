@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.lowlevel import Server
+from mcp.server.lowlevel import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
@@ -22,11 +23,14 @@ from pydantic import ValidationError
 from engine.errors import Problem
 from engine.values import canonical_json
 from server.mcp.house import Call, House, Session, principal_of
+from server.mcp.inbox import InboxResources
 from server.mcp.kept import Kept
 from server.mcp.library import LibraryResources
+from server.mcp.logs import set_level
 from server.mcp.prompts import InteractionPrompts
 from server.mcp.provider import Provider
 from server.mcp.resources import RunResources, SkillResources, no_such_resource
+from server.mcp.subscriptions import Subscriptions
 from server.mcp.tools import SkillTools
 
 logger = logging.getLogger(__name__)
@@ -52,18 +56,18 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = ()) -
     belong to the transport.
     """
     kept = Kept()
-    surface = Surface(
-        [
-            SkillTools(house, kept),
-            RunResources(house),
-            SkillResources(house, kept),
-            LibraryResources(house),
-            InteractionPrompts(house),
-            *extra_providers,
-        ]
-    )
+    providers: list[Provider] = [
+        SkillTools(house, kept),
+        RunResources(house),
+        InboxResources(house),
+        SkillResources(house, kept),
+        LibraryResources(house),
+        InteractionPrompts(house),
+        *extra_providers,
+    ]
+    surface, subscriptions = Surface(providers), Subscriptions(providers)
     listed = CacheHint(ttl_ms=LIST_TTL_MS, scope="private")
-    server: Server[Session] = Server(
+    server = McpServer(
         NAME,
         version=house.version,
         title="Upstairs",
@@ -84,14 +88,34 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = ()) -
         on_list_resources=surface.list_resources,
         on_list_resource_templates=surface.list_templates,
         on_read_resource=surface.read_resource,
+        on_subscribe_resource=subscriptions.subscribe,
+        on_unsubscribe_resource=subscriptions.unsubscribe,
+        on_subscriptions_listen=subscriptions.listen,
         on_list_prompts=surface.list_prompts,
         on_get_prompt=surface.get_prompt,
         on_completion=surface.complete,
     )
+    # Not by the constructor, which warns that the method is going: the older eras have it.
+    server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, set_level)
     security = RequestStateSecurity(keys=[house.token], bind_principal=_bound_to)
     server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
     server.middleware.append(no_internals)
     return server
+
+
+class McpServer(Server[Session]):
+    """The SDK's server, which says in the older eras too that its list of tools may change."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        """Return what a handshake is answered with."""
+        options = notification_options or NotificationOptions(tools_changed=True)
+        # Extensions are of 2026-07-28: no older client can use one.
+        return super().create_initialization_options(options, experimental_capabilities, extensions or {})
 
 
 @asynccontextmanager

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Engine
+from sqlalchemy.event import listen
 
 from content.blobs import Blobs
 from content.database import Database
@@ -80,8 +82,8 @@ async def _publish_killed_at(folder: Path, statement: int) -> None:
         if count == statement:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", strike)
-    sa.event.listen(sa.Engine, "commit", strike)
+    listen(Engine, "before_cursor_execute", strike)
+    listen(Engine, "commit", strike)
     await publish(store, ANN, version, document(("New", ["The okapi text.", "With a second part of it."])), size=8)
 
 

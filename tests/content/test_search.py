@@ -165,7 +165,7 @@ async def test_no_query_is_an_error_or_syntax(store: ContentStore) -> None:
         for mode in ("lexical", "hybrid"):
             hits = await search.search(ANN, query, mode=mode, embedder=Words())
             if "cats" in query and mode == "lexical":
-                assert hits[0].citation.object_id == ids["cats"], query
+                assert ids["cats"] in {hit.citation.object_id for hit in hits}, query
 
 
 @given(query=st.text(max_size=60) | st.text(alphabet=string.punctuation + "cats ORND", max_size=40))

@@ -1,84 +1,98 @@
-"""Runs of the example's process, driven to their end by clients that don't give up, and cut where a test wants it."""
+"""Runs driven to their end by clients that don't give up, and cut where a test wants it."""
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.values import new_id
 from server.client import Refused
-from tests.faults.house import LOOK_S, OVER, STILL_S, FaultHouse, Row
+from tests.faults.house import LOOK_S, OVER, STILL_S, FaultHouse, until
 
 EVENTS = (
     "SELECT count(*) FROM events JOIN runs ON runs.tenant = events.tenant AND runs.run_id = events.run_id "
-    "WHERE runs.root_id = (SELECT run_id FROM runs WHERE idempotency_key = ?)"
+    "WHERE runs.root_id = (SELECT run_id FROM runs WHERE idempotency_key = ?) AND events.type <> 'turn.restarted'"
 )
 
 
 @dataclass
 class Driven:
-    """A run that ended. `recovered` are the seconds from each restart to the next event of the run."""
+    """A run that ended. `recovered`: seconds from each death of the server to the next event, restart included."""
 
     run_id: str
-    kills: int = 0
+    deaths: int = 0
     recovered: list[float] = field(default_factory=lambda: [])
 
 
-def drive(house: FaultHouse, process: str, document: str, *, cut: tuple[int, ...] = (), user: str = "fay") -> Driven:
-    """Start a process, have `user` approve what it asks, and return it ended, whatever happens to the server.
+def drive(
+    house: FaultHouse,
+    process: str,
+    given: dict[str, Any],
+    *,
+    cut: Sequence[int] = (),
+    kill: Callable[[], None] | None = None,
+) -> Driven:
+    """Start a process, have fay approve what it asks, and return it ended, whatever happens to the server meanwhile.
 
-    `cut` are numbers of events of the run and its agents: right after each of them the server and Temporal are killed.
+    `cut` are numbers of events of the run and its agents; right after each of them `kill` is called, which is to kill
+    the server and its Temporal unless something else is given.
     """
     key = new_id("test")
-    with _cutter(house, key, cut) as cutter:
-        started = house.call("start_process", None, process=process, input={"document": document}, idempotency_key=key)
-        driven = Driven(started["run_id"])
-        with house.looking() as look:
-            _follow(house, look, driven, key, user)
-        driven.kills = cutter.kills
+    with _cutting(house, key, cut, kill or house.kill) as cutter, house.looking() as look:
+        started = house.call("start_process", None, process=process, input=given, idempotency_key=key)
+        driven = Driven(started["run_id"], deaths=len(house.starts))
+        _follow(house, look, driven, key)
+        driven.deaths = len(house.starts) - driven.deaths
+    assert cutter.cuts == len(cut), f"the run ended after {cutter.cuts} of {len(cut)} cuts"
     return driven
 
 
-def _follow(house: FaultHouse, look: Any, driven: Driven, key: str, user: str) -> None:
+def _follow(house: FaultHouse, look: Any, driven: Driven, key: str) -> None:
     seen, since = -1, time.monotonic()
-    restarted: float | None = None
+    died: float | None = None
     while True:
-        if house.restart_if_ended():
-            restarted = time.monotonic()
+        if house.ended():
+            died = died or time.monotonic()
+            house.restart_if_ended()
         events = look(EVENTS, key)[0][0]
         now = time.monotonic()
         if events != seen:
-            if restarted is not None:
-                driven.recovered.append(now - restarted)
-                restarted = None
-            seen, since = events, now
+            if died is not None:
+                driven.recovered.append(now - died)
+            seen, since, died = events, now, None
         status = look("SELECT status FROM runs WHERE run_id = ?", driven.run_id)[0][0]
         if status in OVER and not house.ended():
             return
         assert now - since < STILL_S, f"run {driven.run_id} stands still as {status}: {house.log()[-3000:]}"
         for (task_id,) in look("SELECT task_id FROM tasks WHERE run_id = ? AND status = 'open'", driven.run_id):
-            approve(house, driven.run_id, task_id, user)
+            approve(house, driven.run_id, task_id)
         time.sleep(LOOK_S)
 
 
-def approve(house: FaultHouse, run_id: str, task_id: str, user: str) -> Row | None:
-    """Approve a task; an answer that was cut off may turn out to have counted already."""
-    try:
-        reason = {"reason": "confirmed in writing"}
-        return house.call("answer_run", user, run_id=run_id, task_id=task_id, decision="approve", values=reason)
-    except Refused as refused:
-        assert f"already decided by {user} (approve)" in refused.message, refused.message
-        return None
+def approve(house: FaultHouse, run_id: str, task_id: str) -> None:
+    """Approve a task as fay; an answer that was cut off may turn out to have counted already."""
+    reason = {"reason": "confirmed in writing"}
+
+    def answered() -> bool:
+        try:
+            house.call("answer_run", "fay", run_id=run_id, task_id=task_id, decision="approve", values=reason)
+        except Refused as refused:
+            if "try again" in refused.message:
+                return False
+            assert "already decided by fay (approve)" in refused.message, refused.message
+        return True
+
+    until(answered, STILL_S, "the answer is taken")
 
 
 class _Cutter:
-    """Kills the server right after the given numbers of events, from a thread of its own."""
+    """Kills right after the given numbers of events, from a thread of its own."""
 
-    def __init__(self, house: FaultHouse, key: str, cut: tuple[int, ...]) -> None:
-        self.kills = 0
-        self._house, self._key, self._cut = house, key, cut
+    def __init__(self, house: FaultHouse, key: str, cut: Sequence[int], kill: Callable[[], None]) -> None:
+        self.cuts = 0
+        self._house, self._key, self._cut, self._kill = house, key, cut, kill
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -86,23 +100,25 @@ class _Cutter:
         with self._house.looking() as look:
             for number in self._cut:
                 while not self._done.wait(LOOK_S):
-                    if look(EVENTS, self._key)[0][0] >= number and not self._house.ended():
-                        self._house.kill()
-                        self.kills += 1
+                    if look(EVENTS, self._key)[0][0] >= number and self._house.up:
+                        self._kill()
+                        self.cuts += 1
                         break
 
     def start(self) -> None:
+        """Begin to watch."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop watching."""
         self._done.set()
         self._thread.join(STILL_S)
         assert not self._thread.is_alive()
 
 
 @contextmanager
-def _cutter(house: FaultHouse, key: str, cut: tuple[int, ...]) -> Generator[_Cutter]:
-    cutter = _Cutter(house, key, cut)
+def _cutting(house: FaultHouse, key: str, cut: Sequence[int], kill: Callable[[], None]) -> Generator[_Cutter]:
+    cutter = _Cutter(house, key, cut, kill)
     cutter.start()
     try:
         yield cutter

@@ -60,14 +60,15 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class FaultHouse:
-    """One data folder with its server; `restarts` has the seconds that each start took."""
+    """One data folder with its server. `starts`: seconds that each start took; `up`: it was seen to answer."""
 
     def __init__(self, root: Path) -> None:
         self.folder: DataFolder = open_data_folder(root)
         self.trap = root / "trap.json"
         self.gate = root / "gate"
         self.ledger = root / "payments.jsonl"
-        self.restarts: list[float] = []
+        self.starts: list[float] = []
+        self.up = False
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: dict[str | None, tuple[socket.socket, LocalClient]] = {}
         skills = [str(EXAMPLES / "skills"), str(Path(__file__).parent / "skills")]
@@ -98,18 +99,18 @@ class FaultHouse:
                 env=self.environment(),
                 start_new_session=True,
             )
-        until(self._answers, START_S, "the server answers")
-        self.restarts.append(time.monotonic() - began)
+        until(lambda: self._exited() or self._answers(), START_S, "the server answers")
+        assert not self._exited(), f"the server ended: {self.log()[-3000:]}"
+        self.starts.append(time.monotonic() - began)
+        self.up = True
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the server and of clients that might start it."""
         return environment(**{LEDGER: str(self.ledger), TRAP: str(self.trap), GATE: str(self.gate)})
 
     def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, f"the server ended: {self.log()[-2000:]}"
         with suppress(Problem):
-            connection = stdio.connect(self.folder) if self.folder.read_server().pid == self._process.pid else None
+            connection = stdio.connect(self.folder) if self.folder.read_server().pid == self.pid else None
             if connection is not None:
                 connection.close()
                 return True
@@ -117,28 +118,32 @@ class FaultHouse:
 
     def kill(self) -> None:
         """End the server and its Temporal with SIGKILL, at once."""
-        temporal = self.temporal_pid()
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            os.kill(temporal, signal.SIGKILL)
+        self.up = False
+        for pid in (self.pid, self.temporal_pid()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def kill_temporal(self) -> None:
+        """End the Temporal of the server with SIGKILL; the server stays."""
+        os.kill(self.temporal_pid(), signal.SIGKILL)
 
     def temporal_pid(self) -> int:
         """The process id of the embedded Temporal."""
         return read_running(self.folder).pid
 
     def ended(self) -> bool:
-        """Tell whether the server is gone; the process is waited for then."""
-        return self._process is None or self._process.poll() is not None
+        """Tell whether the server is gone, or has been sent away."""
+        if self._exited():
+            self.up = False
+        return not self.up
 
-    def wait_ended(self) -> None:
-        """Return when the server is gone."""
-        assert self._process is not None
-        self._process.wait(STOP_S)
+    def _exited(self) -> bool:
+        return self._process is None or self._process.poll() is not None
 
     def stop(self) -> None:
         """Stop the server as people do, or kill it if that does not help."""
         self.hang_up()
+        self.up = False
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
@@ -154,6 +159,8 @@ class FaultHouse:
         if not self.ended():
             return False
         self.hang_up()
+        if self._process is not None:
+            self._process.wait(STOP_S)
         self.start()
         return True
 
@@ -200,6 +207,7 @@ class FaultHouse:
                 raise
             except (Problem, OSError):
                 self.hang_up()
+                # Between its death and our seeing it the process looks alive and does not answer.
                 until(lambda: self.ended() or self._answers(), STOP_S, "the server is gone or answers")
                 self.restart_if_ended()
 

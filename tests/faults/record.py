@@ -11,9 +11,12 @@ from engine.values import digest
 from tests.faults.house import FaultHouse, Row
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(?:Z|\+00:00)?")
-FRESH_IDS = re.compile(r"\b(exec|pay)_[0-9a-z]{16,26}\b")
-OF_THE_WIRE = ("usage", "request_id", "diagnostics")
-"""What a model's server says about one request: its cache is cold after a restart."""
+FRESH_IDS = re.compile(r"\b(exe|pay)_[0-9a-z]{16,26}\b")
+OF_THE_ATTEMPT = ("usage", "request_id", "diagnostics", "seen")
+"""What belongs to one request to a model: its cache is cold after a restart, and the log says that it was begun again."""
+
+RESTARTED = "turn.restarted"
+"""The one event that a cut may add: clients drop what they were streamed of the turn before."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def _agent(house: FaultHouse, run_id: str, plain: "Plain") -> Any:
         run["status"],
         plain(json.loads(run["result"] or "null")),
         json.loads(run["spent"]),
-        [plain([event["type"], event["data"]]) for event in events],
+        [plain([event["type"], event["data"]]) for event in events if event["type"] != RESTARTED],
         [plain([one["actor"], one["action"], one["node"], one["data"]]) for one in audit],
         _artifacts(house, run_id),
     ]
@@ -99,7 +102,7 @@ class Plain:
         self._names |= {task["task_id"]: f"<task {number}>" for number, task in enumerate(tasks)}
 
     def __call__(self, value: Any) -> Any:
-        text = json.dumps(_without(value, OF_THE_WIRE), sort_keys=True)
+        text = json.dumps(_without(value, OF_THE_ATTEMPT), sort_keys=True)
         for name, stand_in in self._names.items():
             text = text.replace(name, stand_in)
         return json.loads(FRESH_IDS.sub(r"<\1>", MOMENT.sub("<moment>", text)))

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 from temporalio.client import Client
 
+from engine.runs import Change
 from engine.transcript import ModelRequest
 from providers.scripted import Scripted, ScriptedReply, answer, register_script
 from server.store.effects import SqlEffects
@@ -31,7 +32,10 @@ PLACES: tuple[tuple[type[Any], str, str], ...] = (
     (SqlEffects, "finish", "outcome"),
     (Scripted, "generate", "model"),
 )
-"""What is trapped before and after: owner, method, and the place's name in a trap."""
+"""What is trapped before and after: owner, method, and the place's name in a trap.
+
+A change of a run is also a place by the last word of its key, as in `answered:after`: committed, not acknowledged.
+"""
 
 
 def register() -> None:
@@ -68,6 +72,9 @@ def _trapped(inner: Callable[..., Awaitable[Any]], place: str) -> Callable[..., 
         spring(f"{place}:before")
         result = await inner(*args, **kwargs)
         spring(f"{place}:after")
+        for change in args:
+            if isinstance(change, Change):
+                spring(f"{change.key.rpartition('/')[2]}:after")
         return result
 
     return outer
