@@ -80,6 +80,13 @@ async def sweep(database: Database, blobs: Blobs, tenant: str) -> int:
     return deleted
 
 
+async def sweep_all(database: Database, blobs: Blobs) -> int:
+    """Finish, for every tenant, what a crash between an erasure and its sweep has left; return how many blobs went."""
+    async with database.read() as connection:
+        tenants = (await connection.execute(sa.select(doomed_blobs.c.tenant).distinct())).scalars().all()
+    return sum([await sweep(database, blobs, tenant) for tenant in tenants])
+
+
 async def _exclude_others(connection: AsyncConnection, tenant: str) -> None:
     # A writer on SQLite is alone already.
     if connection.dialect.name != "sqlite":

@@ -158,7 +158,7 @@ class Demo:
             raise Invalid(f"{PROCESS.name} does not verify: {json.dumps(verdict['findings'][:3])}")
         self.teller.say(
             "verified",
-            f"  {PROCESS.name}: {len(verdict['findings'])} findings; at worst {verdict['worst_case']}",
+            f"  {PROCESS.name}: {len(verdict['findings'])} findings; {verdict['worst_case']}",
             findings=verdict["findings"],
             worst_case=verdict["worst_case"],
         )

@@ -7,7 +7,6 @@ from typing import cast
 from urllib.parse import parse_qsl
 
 from mcp.server.lowlevel import Server
-from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,6 +23,7 @@ from server.door import Door
 from server.events import STREAM_HEADERS, cursor_of, event_stream
 from server.guard import MCP_PATH, Guard, refused
 from server.library_api import library_routes
+from server.mcp.endpoint import Endpoint
 from server.mcp.house import PRINCIPAL, House, Session
 from server.mcp.surface import make_mcp_server
 from server.pages.inbox import inbox_page, read_values, task_page
@@ -44,16 +44,12 @@ def make_app(house: House, *, server: Server[Session] | None = None) -> Starlett
     """
     door = Door(house.token, house.local_user, house.settings)
     limits = house.settings.limits
-    sessions = StreamableHTTPSessionManager(
-        make_mcp_server(house) if server is None else server,
-        max_request_body_size=limits.max_request_bytes,
-        # Host and Origin are the guard's: it stands in front of every path, not of this one alone.
-        security_settings=None,
-    )
+    short = Endpoint(make_mcp_server(house) if server is None else server, house)
+    flat = Endpoint(make_mcp_server(house, flat=True), house)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        async with sessions.run():
+        async with short.run(), flat.run():
             yield
 
     pages = Pages(house, door)
@@ -69,7 +65,9 @@ def make_app(house: House, *, server: Server[Session] | None = None) -> Starlett
             Route("/inbox/{task_id}", pages.task, methods=["GET"]),
             Route("/inbox/{task_id}", pages.answer, methods=["POST"]),
             *library_routes(house),
-            Route(MCP_PATH, StreamableHTTPASGIApp(sessions)),
+            Route(MCP_PATH, short),
+            Route(f"{MCP_PATH}/all", flat),
+            Route(f"{MCP_PATH}/s/{{skill}}", flat),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(Guard, door=door, limits=limits)],

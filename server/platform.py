@@ -137,7 +137,8 @@ def _compose(
     hub: Hub,
     client: Client,
 ) -> Platform:
-    runs = SqlRunStore(database, blobs, keys, hub)
+    # Artifacts have a space of their own: erasing an object sweeps the blobs of the content layer's.
+    runs = SqlRunStore(database, Blobs(settings.blobs, space="artifacts"), keys, hub)
     effects = SqlEffects(database)
     secrets = SqlSecrets(database, keys)
     control = Runs(runs, client, settings.temporal.task_queue_prefix)

@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from mcp.server.lowlevel import Server
 
+from content.erasure import sweep_all
 from engine.errors import Conflict, Invalid, Problem
 from server.data_folder import DataFolder, open_data_folder
 from server.http import make_app
@@ -170,6 +171,7 @@ async def _reconcile(platform: Platform) -> None:
     while True:
         try:
             touched = await platform.control.reconcile()
+            await sweep_all(platform.database, platform.blobs)
             if touched:
                 log.warning("reconciled %s", ", ".join(touched))
         except Problem as problem:

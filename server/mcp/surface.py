@@ -31,7 +31,7 @@ from server.mcp.prompts import InteractionPrompts
 from server.mcp.provider import Provider
 from server.mcp.resources import RunResources, SkillResources, no_such_resource
 from server.mcp.subscriptions import Subscriptions
-from server.mcp.tools import SkillTools
+from server.mcp.tools import FlatTools, SkillTools
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +46,25 @@ INSTRUCTIONS = (
     "with answer_run."
 )
 
+FLAT_INSTRUCTIONS = (
+    "The tools of an agent platform, listed flat. Whatever takes long answers with a run id at once: follow it with "
+    "get_run, answer what it waits for with answer_run."
+)
+
 Item = TypeVar("Item")
 
 
-def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = ()) -> Server[Session]:
+def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = (), flat: bool = False) -> Server[Session]:
     """Return the MCP server of `house`; `extra_providers` are asked after its own.
+
+    `flat`: it lists the tools themselves, all or those of the skill that the path names, instead of the short list.
 
     It serves 2026-07-28 and the handshake eras before it, and holds no state of a caller: sessions of the old eras
     belong to the transport.
     """
     kept = Kept()
     providers: list[Provider] = [
-        SkillTools(house, kept),
+        FlatTools(house, kept) if flat else SkillTools(house, kept),
         RunResources(house),
         InboxResources(house),
         SkillResources(house, kept),
@@ -71,7 +78,7 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = ()) -
         NAME,
         version=house.version,
         title="Upstairs",
-        instructions=INSTRUCTIONS,
+        instructions=FLAT_INSTRUCTIONS if flat else INSTRUCTIONS,
         cache_hints={
             "tools/list": listed,
             "prompts/list": listed,

@@ -1,6 +1,7 @@
 """The tools of the house over MCP: the stable short list, and every call through the one chain of the toolbox."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -14,15 +15,19 @@ from engine.transcript import ToolSpec
 from engine.values import new_id
 from server.mcp.house import Call, House, principal_of
 from server.mcp.kept import Kept
+from server.mcp.logs import log
 from server.mcp.provider import Provider
+from server.mcp.session import learned, remember
+from skills.catalogue import skill_key
 from skills.services import ToolContext
 from skills.tool import ToolReply
-from skills.toolbox import Resolved, problem_text
+from skills.toolbox import Defect, Resolved, problem_text
 
 logger = logging.getLogger(__name__)
 
 ALWAYS_LOAD: dict[str, Any] = {"anthropic/alwaysLoad": True}
 USE_TOOL = "use_tool"
+LEARN = "learn"
 FOLLOWED = ("get_run",)
 SAID = ("text.delta", "reasoning.delta")
 """The deltas that read as words; those of a tool call are fragments of its arguments."""
@@ -42,8 +47,16 @@ class SkillTools(Provider):
         self._running: set[asyncio.Task[Any]] = set()
 
     async def tools(self, call: Call) -> Sequence[types.Tool]:
-        """Return the short list; it depends on the caller's rights and on nothing else."""
-        return [described(spec) for spec in self._toolbox.surface(principal_of(call))]
+        """Return the short list, which depends on the caller's rights and on nothing else.
+
+        On a session of an older era the tools of the skills that it has learned follow.
+        """
+        principal = principal_of(call)
+        listed = {spec.name: spec for spec in self._toolbox.surface(principal)}
+        for skill in learned(call):
+            with contextlib.suppress(NotFound):
+                listed |= {spec.name: spec for spec in self._toolbox.flat(principal, skill)}
+        return [described(spec) for spec in listed.values()]
 
     async def call_tool(self, call: Call, params: types.CallToolRequestParams) -> types.CallToolResult | None:
         """Run a tool; what goes wrong in it is an answer the model can act on."""
@@ -70,7 +83,11 @@ class SkillTools(Provider):
                 # A client that goes away may stop a reading; what has effects is carried to its end.
                 reply = await (running if resolved.spec.effect == "read_only" else self._to_its_end(running))
         except Problem as problem:
+            if isinstance(problem, Defect):
+                await log(call, "error", problem.message)
             return failure(problem)
+        if reply.reveals and (skill := _taught(resolved)) is not None:
+            await remember(call, skill)
         listed = resolved.spec.name == params.name and resolved.spec.output_schema is not None
         return success(reply, has_schema=listed)
 
@@ -120,6 +137,27 @@ class SkillTools(Provider):
             logger.error("a tool call failed after its client had gone", exc_info=error)
 
 
+class FlatTools(SkillTools):
+    """The same tools without lessons and tickets, for hosts that bring their own search of tools.
+
+    At `/mcp/s/<skill>` they are those of one skill, elsewhere all: each path is a server of its own to its clients.
+    """
+
+    async def tools(self, call: Call) -> Sequence[types.Tool]:
+        """Return the tools of the path."""
+        return [described(spec) for spec in self._flat(call)]
+
+    async def call_tool(self, call: Call, params: types.CallToolRequestParams) -> types.CallToolResult | None:
+        """Run a tool of the path."""
+        if all(spec.name != params.name for spec in self._flat(call)):
+            return None
+        return await super().call_tool(call, params)
+
+    def _flat(self, call: Call) -> Sequence[ToolSpec]:
+        skill = None if call.request is None else call.request.path_params.get("skill")
+        return self._toolbox.flat(principal_of(call), skill)
+
+
 class _Progress:
     """Reports what a tool says as progress of the request, only ever forwards, as the protocol wants it."""
 
@@ -133,9 +171,17 @@ class _Progress:
             await self._call.session.report_progress(done, total, message or None)
 
 
+def _taught(resolved: Resolved) -> str | None:
+    """Return the key of the skill that a call taught, if it did."""
+    name = resolved.spec.name
+    if name == LEARN:
+        return skill_key(str(resolved.arguments.get("skill", "")))
+    return name.removeprefix(f"{LEARN}_") if name.startswith(f"{LEARN}_") else None
+
+
 def described(spec: ToolSpec) -> types.Tool:
     """Return a tool as clients see it; those that lead to all others ask hosts not to hide them behind a search."""
-    leads = spec.name == USE_TOOL or spec.name == "learn" or spec.name.startswith("learn_")
+    leads = spec.name in (USE_TOOL, LEARN) or spec.name.startswith(f"{LEARN}_")
     return types.Tool(
         name=spec.name,
         description=spec.description,

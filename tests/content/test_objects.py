@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from content.blobs import Blobs
 from content.collections import Collections
 from content.database import Database
+from content.erasure import sweep_all
 from content.objects import ContentStore
 from content.passages import cut_passages
 from content.records import Filters, Range
@@ -327,3 +328,13 @@ async def test_a_collection_takes_only_its_content_types(store: ContentStore) ->
     with pytest.raises(Invalid, match="takes contract"):
         await store.receive(ANN, "a", b"x", collection="contracts", content_type="letter")
     await store.receive(ANN, "a", b"x", collection="contracts", content_type="contract")
+
+
+async def test_a_sweep_that_a_crash_prevented_is_made_up_for_all_tenants(database: Database, tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs")
+    digest = await blobs.put("local", b"left behind")
+    async with database.write() as connection:
+        await connection.execute(sa.insert(doomed_blobs).values(tenant="local", digest=digest))
+    assert await sweep_all(database, blobs) == 1
+    assert not await blobs.exists("local", digest)
+    assert await sweep_all(database, blobs) == 0

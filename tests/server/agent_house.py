@@ -25,7 +25,7 @@ from server.temporal_child import EmbeddedTemporal
 from server.worker import workers
 
 SKILLS = Path(__file__).parent / "agent_skills"
-PATIENCE_S = 40
+PATIENCE_S = 90
 
 Said = Line | Callable[[ModelRequest], Line | Awaitable[Line]]
 
@@ -195,11 +195,11 @@ class AgentHouse:
 
 def start_of(route: str, budget: Budget | None, key: str | None, **task: Any) -> StartRun:
     """Return the start of an agent; without `skills` it has those of the desk."""
-    wanted = AgentTask(**{"task": "Do what is to be done.", "model": route, "skills": ("desk",), "tools": (), **task})
+    given: dict[str, Any] = {"task": "Do what is to be done.", "model": route, "skills": ("desk",), "tools": ()}
     return StartRun(
         kind="agent",
         definition="agent",
-        input=wanted.model_dump(mode="json"),
+        input=AgentTask.model_validate(given | task).model_dump(mode="json"),
         budget=budget or Budget(),
         idempotency_key=key,
     )

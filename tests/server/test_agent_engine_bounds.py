@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -296,7 +297,7 @@ async def test_a_turn_adds_the_same_bytes_to_the_history_however_long_the_transc
     ],
 )
 async def test_a_task_that_can_not_be_carried_out_fails_before_its_first_turn(
-    house: AgentHouse, alice: Principal, task: dict[str, object], reason: str
+    house: AgentHouse, alice: Principal, task: dict[str, Any], reason: str
 ) -> None:
     run = await house.finished(await house.start(alice, house.talk("never"), **task))
     assert (run.status, run.spent.turns) == ("failed", 0)

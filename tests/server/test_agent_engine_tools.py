@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from engine.errors import Conflict, Denied
 from engine.runs import Run
@@ -76,8 +77,8 @@ async def test_a_tool_is_callable_once_its_skill_is_learned_by_name_and_by_ticke
     def by_ticket(request: ModelRequest) -> Line:
         (lesson,) = [part for part in results(request) if part.name == "learn_desk"]
         ticket = lesson.text.strip().rpartition("ticket: ")[2]
-        wanted = {"ticket": ticket, "tool": "add", "arguments": {"a": 20, "b": 22}}
-        stale = {**wanted, "ticket": "desk@0000000000000000"}
+        wanted: dict[str, JsonValue] = {"ticket": ticket, "tool": "add", "arguments": {"a": 20, "b": 22}}
+        stale: dict[str, JsonValue] = {**wanted, "ticket": "desk@0000000000000000"}
         return calling(call("use_tool", wanted), call("use_tool", stale))
 
     talk = house.talk(
@@ -223,7 +224,7 @@ async def test_a_short_name_behind_a_ticket_is_approved_like_the_tool_it_means(
 ) -> None:
     def pay(request: ModelRequest) -> Line:
         ticket = results(request)[0].text.strip().rpartition("ticket: ")[2]
-        arguments = {"ledger": str(ledger), "text": "sneaked in"}
+        arguments: dict[str, JsonValue] = {"ledger": str(ledger), "text": "sneaked in"}
         return calling(call("use_tool", {"ticket": ticket, "tool": "note", "arguments": arguments}))
 
     talk = house.talk(LEARN, pay, "done")
