@@ -26,8 +26,8 @@ start_postgres() {
     as_postgres "$bin/pg_ctl" -D "$folder/data" -w -l "$folder/log" \
         -o "-p $port -h 127.0.0.1 -k '' -c fsync=off -c max_connections=200" start >/dev/null 2>&1 || return 1
     trap 'as_postgres "$bin/pg_ctl" -D "$folder/data" -m immediate stop >/dev/null 2>&1; rm -rf "$folder"' EXIT
-    export UPSTAIRS_TEST_POSTGRES="postgresql://upstairs@127.0.0.1:$port/postgres"
+    export POSTGRES_FOR_TESTS="postgresql://upstairs@127.0.0.1:$port/postgres"
 }
 
-[ -n "${UPSTAIRS_TEST_POSTGRES:-}" ] || start_postgres || true
+[ -n "${POSTGRES_FOR_TESTS:-}" ] || start_postgres || true
 "$@"

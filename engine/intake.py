@@ -33,14 +33,10 @@ class IntakeWorkflow:
         step = IntakeStep(run=started.run, principal=started.principal, task=task)
         await _note(started, "started", "running", {"object_id": task.object_id, "version": task.version})
         try:
-            report = await extract_version(
-                step, timeout=timedelta(minutes=15), retry=STEP_RETRY, heartbeat=timedelta(seconds=60)
-            )
+            report = await extract_version(step, timeout=timedelta(minutes=15), retry=STEP_RETRY)
             if report.state != "rejected":
                 await _step(started.run, "extracted", report)
-                report = await index_version(
-                    step, timeout=timedelta(minutes=30), retry=STEP_RETRY, heartbeat=timedelta(seconds=60)
-                )
+                report = await index_version(step, timeout=timedelta(minutes=30), retry=STEP_RETRY)
             await _step(started.run, "indexed", report)
         except ActivityError as error:
             reason = str(error.cause or error)

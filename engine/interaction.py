@@ -53,9 +53,7 @@ class InteractionWorkflow:
         )
         await self._note(started, "started", status="running")
         try:
-            result = await run_interaction(
-                call, timeout=timedelta(minutes=15), retry=MODEL_RETRY, heartbeat=timedelta(seconds=60)
-            )
+            result = await run_interaction(call, timeout=timedelta(minutes=15), retry=MODEL_RETRY)
         except ActivityError as error:
             reason = str(error.cause or error)
             await self._note(started, "finished", status="failed", error=reason)

@@ -38,7 +38,7 @@ def suites() -> Path:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Database]:
-    """An empty, migrated database of each kind; Postgres by the URL in UPSTAIRS_TEST_POSTGRES."""
+    """An empty, migrated database of each kind; Postgres by the URL in POSTGRES_FOR_TESTS."""
     if request.param == "sqlite":
         opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
     else:
@@ -49,9 +49,9 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGener
 
 
 async def _new_postgres() -> str:
-    server = os.environ.get("UPSTAIRS_TEST_POSTGRES")
+    server = os.environ.get("POSTGRES_FOR_TESTS")
     if not server:
-        pytest.skip("no Postgres: set UPSTAIRS_TEST_POSTGRES to the URL of a server, or run make test")
+        pytest.skip("no Postgres: set POSTGRES_FOR_TESTS to the URL of a server, or run make test")
     name = f"test_{uuid.uuid4().hex}"
     url = make_url(server)
     engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), isolation_level="AUTOCOMMIT")

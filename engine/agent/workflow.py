@@ -132,6 +132,8 @@ class AgentWorkflow:
                 await self._tools(made, bound)
             if self._over(made, bound):
                 await self._handled()
+                if self._stop is not None:
+                    raise self._stop
                 # A person who spoke while the answer was made is answered; there is no turn for it at a bound.
                 if bound is not None or self._state.said <= self._state.seen:
                     return await self._answer()

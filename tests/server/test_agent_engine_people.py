@@ -1,5 +1,6 @@
 """People and a running agent: messages, stops, pauses, long runs over several histories, and agents in processes."""
 
+import itertools
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -192,7 +193,7 @@ async def test_a_long_run_goes_on_over_several_histories_without_losing_anything
 
 def check_transcript(talk: Talk) -> None:
     """Check that each request begins with the one before, and each call has its one answer."""
-    for before, after in zip(talk.requests, talk.requests[1:], strict=False):
+    for before, after in itertools.pairwise(talk.requests):
         assert after.messages[: len(before.messages)] == before.messages
     last = talk.requests[-1]
     called = [one.id for message in last.messages for one in message.tool_calls]

@@ -1,5 +1,6 @@
 """The rules of an agent run over its memory and its log, without an engine around them."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -84,7 +85,7 @@ def test_the_transcript_of_a_growing_log_only_grows() -> None:
     log = log_of(*drafts)
     sent = {1: 2, 2: 6, 3: len(log)}
     requests = [assemble([event for event in log if event.seq <= seen]) for seen in sent.values()]
-    for before, after in zip(requests, requests[1:], strict=False):
+    for before, after in itertools.pairwise(requests):
         assert after[: len(before)] == before
     assert [event.type for event in log].count(MESSAGE) == 8
 

@@ -1,5 +1,6 @@
 """What an agent's tool calls come to: results, refusals, failures and approvals, on a real Temporal and real stores."""
 
+import itertools
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -62,7 +63,7 @@ async def test_calls_of_a_turn_run_side_by_side_and_their_answers_stand_in_the_o
         ("desk.raise_flag", "raised side"),
     ]
     # What was sent once comes again in the same bytes, and the list of tools never changes.
-    for earlier, later in zip(talk.requests, talk.requests[1:], strict=False):
+    for earlier, later in itertools.pairwise(talk.requests):
         assert later.messages[: len(earlier.messages)] == earlier.messages
         assert later.tools == earlier.tools
     events = await house.events(run)

@@ -76,21 +76,22 @@ async def test_a_stale_ticket_is_answered_with_the_lesson_and_the_right_one(serv
             assert again.structured_content == {"result": 2}
 
 
-@pytest.mark.parametrize("era", ERAS)
-async def test_the_list_is_the_same_bytes_for_every_call_connection_and_restart(
-    served: Served, flat: Flat, era: Era
-) -> None:
-    def dumped(tools: list[types.Tool]) -> str:
-        return json.dumps([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools])
+def dumped(tools: list[types.Tool]) -> str:
+    return json.dumps([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools])
 
+
+async def test_the_list_is_the_same_bytes_for_every_call_connection_and_restart(served: Served, flat: Flat) -> None:
     lists: set[str] = set()
     with anyio.fail_after(30):
-        for _ in range(2):
+        for era in ERAS:
             async with served.mcp(era) as client:
+                lists.add(dumped(await client.list_tools()))
+        for _ in range(2):
+            async with served.mcp("2026-07-28") as client:
                 lists.add(dumped(await client.list_tools()))
                 await client.call_tool("learn_word_counting", {})
                 lists.add(dumped(await client.list_tools()))
-        async with serve(make_app(flat)) as restarted, restarted.mcp(era) as client:
+        async with serve(make_app(flat)) as restarted, restarted.mcp("2026-07-28") as client:
             lists.add(dumped(await client.list_tools()))
     assert len(lists) == 1
 

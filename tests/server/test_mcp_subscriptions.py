@@ -1,4 +1,4 @@
-"""Being told of changes: `resources/subscribe` on sessions of the older eras, `subscriptions/listen` since 2026-07-28."""
+"""Being told of changes: `resources/subscribe` on sessions of older eras, `subscriptions/listen` since 2026-07-28."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
