@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,7 @@ from engine.ports import AgentTask
 from engine.runs import Run, RunKind, StartRun
 from engine.transcript import ModelRequest
 from engine.values import PLATFORM_ROLES, Empty, Principal, Value
-from providers.scripted import ScriptedReply, calls, register_script
+from providers.scripted import Scripted, ScriptedReply, calls, register_script
 from server.data_folder import open_data_folder
 from server.platform import Platform, open_platform
 from server.settings import Settings, TemporalSettings
@@ -100,8 +101,10 @@ class House:
         return await self.run("agent", "floor", task.model_dump(mode="json"))
 
 
-def _script(request: ModelRequest) -> ScriptedReply | str:
+def _script(provider: Scripted, request: ModelRequest) -> ScriptedReply | str:
     """Call the tool, each time with another argument, as often as the task says; then answer."""
+    # The provider keeps every request for tests to look at: here the whole transcript of each of a thousand turns.
+    provider.requests.clear()
     made = sum(message.role == "assistant" for message in request.messages)
     asked = next(message.text for message in request.messages if message.role == "user")
     return calls(("probe.look", {"number": made, "size": RESULT_CHARS})) if made < int(asked) else "done"
@@ -110,13 +113,15 @@ def _script(request: ModelRequest) -> ScriptedReply | str:
 @asynccontextmanager
 async def open_house(root: Path, durability: Literal["full", "normal"]) -> AsyncGenerator[House]:
     """Give the house of an empty data folder with all its workers, and both peers with theirs."""
-    register_script("floor", _script)
     folder = open_data_folder(root)
     settings = Settings(data=root, skills=(str(SKILLS),), temporal=TemporalSettings(durability=durability))
     plain = DataConverter(payload_converter_class=PydanticPayloadConverter)
     async with AsyncExitStack() as stack:
         temporal = await stack.enter_async_context(EmbeddedTemporal(settings.temporal, folder))
         platform = await stack.enter_async_context(open_platform(settings, folder))
+        provider = await platform.models.provider("local", "scripted")
+        assert isinstance(provider, Scripted)
+        register_script("floor", partial(_script, provider))
         await stack.enter_async_context(workers(platform))
         peers = (
             Peer("bare, sealed", platform.client, "sealed"),

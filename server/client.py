@@ -39,7 +39,7 @@ class LocalClient:
         result = self._request("tools/call", {"name": tool, "arguments": arguments})
         text = "\n".join(part.get("text", "") for part in result.get("content", []))
         if result.get("isError"):
-            raise Refused(text)
+            raise Refused(_sentence(text))
         return cast("dict[str, Any]", result.get("structuredContent") or {"text": text})
 
     def use(self, skill: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -71,6 +71,12 @@ class LocalClient:
     def _send(self, message: dict[str, Any]) -> None:
         self._lines.write(json.dumps(message).encode() + b"\n")
         self._lines.flush()
+
+
+def _sentence(text: str) -> str:
+    """Return what a tool says without the details behind it, which are JSON for models."""
+    message, _, details = text.rpartition("\n")
+    return message if message and details.startswith("{") else text
 
 
 @contextmanager

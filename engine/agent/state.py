@@ -1,7 +1,7 @@
 """What an agent run remembers between turns: numbers and flags, never the transcript; and the rules over them."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from engine.people import Closed
@@ -75,8 +75,15 @@ def last_turn_by(budget: Budget, state: AgentState, now: datetime) -> str | None
         return "tokens"
     if budget.usd is not None and spent.usd + 2 * last.usd > budget.usd:
         return "usd"
-    age = (now - state.started_at).total_seconds() if state.started_at else 0.0
-    return "seconds" if budget.seconds is not None and age >= budget.seconds else None
+    end = ends_at(budget, state)
+    return "seconds" if end is not None and now >= end else None
+
+
+def ends_at(budget: Budget, state: AgentState) -> datetime | None:
+    """Return when the run is as old as its budget allows, or None."""
+    if state.started_at is None or budget.seconds is None:
+        return None
+    return state.started_at + timedelta(seconds=budget.seconds)
 
 
 def _tokens(spent: Spent) -> int:

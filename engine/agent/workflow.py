@@ -18,6 +18,7 @@ from engine.agent.state import (
     REPAIRS,
     AgentInput,
     AgentState,
+    ends_at,
     last_turn_by,
     loop_of,
     turn_fingerprint,
@@ -103,16 +104,14 @@ class AgentWorkflow:
         except Stopped as stopped:
             await self._finish(stopped)
             if stopped.status == "failed" or workflow.info().parent is not None:
-                kind = f"agent_{stopped.status}"
-                raise ApplicationError(stopped.reason, type=kind, non_retryable=True) from None
+                raise ApplicationError(stopped.reason, type=f"agent_{stopped.status}", non_retryable=True) from None
             return AgentAnswer()
         except (ActivityError, asyncio.CancelledError) as error:
             if is_cancelled_exception(error):
                 await self._finish(Stopped("cancelled", "cancelled by the run that started it"))
                 raise
-            reason = _reason(error)
-            await self._finish(Stopped("failed", reason))
-            raise ApplicationError(reason, type="agent_failed", non_retryable=True) from error
+            await self._finish(Stopped("failed", _reason(error)))
+            raise ApplicationError(_reason(error), type="agent_failed", non_retryable=True) from error
 
     async def _begin(self) -> None:
         run = await load_run(self._run)
@@ -230,7 +229,7 @@ class AgentWorkflow:
                 decisions=("allow", "deny") if always else ("allow", "allow_for_run", "deny"),
                 seat=Seat(users=(self._principal.subject,), roles=("approver",)),
                 context={"turn": turn, "call_id": call.call_id, "tool": call.tool},
-                deadline=self._deadline(),
+                deadline=ends_at(self._budget, self._state),
             )
         )
         if answer is None:
@@ -241,10 +240,6 @@ class AgentWorkflow:
         if answer.decision == "allow_for_run":
             self._state = self._state.model_copy(update={"granted": (*self._state.granted, grant)})
         return None
-
-    def _deadline(self) -> Any:
-        started, seconds = self._state.started_at, self._budget.seconds
-        return started + timedelta(seconds=seconds) if started is not None and seconds is not None else None
 
     async def _answer(self) -> AgentAnswer:
         self._ending = True

@@ -45,7 +45,7 @@ def run() -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except Problem as problem:
-        print(f"upstairs: {problem.message}", file=sys.stderr)
+        print(f"upstairs: {' '.join(problem.message.split())}", file=sys.stderr)
         return 1
     except Exception as error:
         if type(error).__module__.startswith(("click", "typer")):

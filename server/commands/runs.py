@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import Invalid
-from server.client import LocalClient, local_client
+from server.client import LocalClient, Refused, local_client
 from server.commands.options import AsJson, AsUser, Config, Data, folder_of, show
 
 RunId = Annotated[str, typer.Argument(help="as the start answered it")]
@@ -47,8 +47,12 @@ def watch(
         follow(client, run_id, as_json)
 
 
-def follow(client: LocalClient, run_id: str, as_json: bool) -> dict[str, Any]:
-    """Print a run's events as they come, until it ends or waits; return it as it then stands."""
+def follow(client: LocalClient, run_id: str, as_json: bool) -> None:
+    """Print a run's events as they come, until it ends or waits.
+
+    Raises:
+        Refused: it ended without being completed.
+    """
     after = 0
     while True:
         view = client.call("get_run", {"run_id": run_id, "after": after, "wait_s": 20})
@@ -58,13 +62,15 @@ def follow(client: LocalClient, run_id: str, as_json: bool) -> dict[str, Any]:
         if view["more"]:
             continue
         if view["status"] in ("completed", "failed", "cancelled"):
-            ended = view.get("error") or json.dumps(view.get("result"), ensure_ascii=False)
-            show({"status": view["status"], "result": view.get("result")}, as_json, f"{view['status']}: {ended}")
-            return view
+            ended = {name: view.get(name) for name in ("status", "result", "error")}
+            show(ended, as_json, f"{view['status']}: {json.dumps(view.get('result'), ensure_ascii=False)}")
+            if view["status"] != "completed":
+                raise Refused(f"{run_id} {view['status']}: {view.get('error')}; see {view['url']}")
+            return
         if view["open_tasks"]:
             for task in view["open_tasks"]:
                 show(task, as_json, _task_text(task))
-            return view
+            return
 
 
 def inbox(data: Data = None, config: Config = None, user: AsUser = None, as_json: AsJson = False) -> None:

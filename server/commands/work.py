@@ -18,6 +18,7 @@ from server.commands.options import AsJson, AsUser, Config, Data, folder_of, sho
 from server.data_folder import DataFolder
 
 UPLOAD_S = 120
+NOT_TAKEN = ("failed", "rejected", "cancelled")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,18 +36,19 @@ def ingest(
 ) -> None:
     """Take files into the content layer: extracted, cut, embedded, searchable."""
     folder = folder_of(data, config)
-    failed = 0
+    paths = _paths(files)
+    failed: list[str] = []
     with local_client(folder, config, user) as client, _progress(as_json) as progress:
-        paths = list(_paths(files))
         bar = progress.add_task("taking in files", total=len(paths))
         for path in paths:
             progress.update(bar, description=path.name)
             found = _ingest_one(folder, client, path, user)
-            failed += found["state"] == "failed"
+            failed += [f"{path.name}{found['note']}"] if found["state"] in NOT_TAKEN else []
             show(found, as_json, f"{path.name}: {found['state']}{found['note']}")
             progress.advance(bar)
     if failed:
-        raise typer.Exit(1)
+        count = f"{len(failed)} of {len(paths)} files were not taken in"
+        raise Invalid(f"{count}; mend and send again {failed[0]}" + (", and the others above" if failed[1:] else ""))
 
 
 def _ingest_one(folder: DataFolder, client: LocalClient, path: Path, user: str | None) -> dict[str, Any]:
@@ -54,7 +56,8 @@ def _ingest_one(folder: DataFolder, client: LocalClient, path: Path, user: str |
         started = upload(folder, f"/api/content?name={urllib.parse.quote(path.name)}", path.read_bytes(), user)
         view = settled(client, started["run_id"])
     except (OSError, Problem) as error:
-        return {"file": str(path), "state": "failed", "note": f": {error}"}
+        reason = error.strerror if isinstance(error, OSError) else error
+        return {"file": str(path), "state": "failed", "note": f": {reason or error}"}
     report = view.get("result") or {}
     note = f", {report.get('pages', 0)} pages, {report.get('passages', 0)} passages"
     reasons = "; ".join(report.get("reasons", [])) or (view.get("error") or "")
@@ -139,9 +142,12 @@ def settled(client: LocalClient, run_id: str, *, seconds: float = 900) -> dict[s
 def _paths(files: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in files:
-        if not path.exists():
-            raise Invalid(f"there is no file {path}")
-        found += sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        try:
+            if not path.exists():
+                raise Invalid(f"there is no file {path}; check the name")
+            found += sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        except OSError as error:
+            raise Invalid(f"{path} can't be read: {error.strerror}; check the name and the rights") from error
     return found
 
 

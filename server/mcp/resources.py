@@ -195,8 +195,6 @@ class SkillResources(Forms):
 
     async def _file(self, principal: Principal, values: Values) -> Body:
         skill, path = self._catalogue.get(principal, values["name"]), values["path"]
-        if path == "SKILL.md":
-            return Body.of_text(skill.source.text, MARKDOWN)
         mime = MARKDOWN if path.endswith(".md") else mimetypes.guess_type(path)[0] or "application/octet-stream"
         return Body(skill.source.read(path), mime)
 

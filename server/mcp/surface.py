@@ -3,17 +3,16 @@
 The product, the conformance suite and the tests build their servers here, so what is tested is what is served.
 """
 
-import base64
-import binascii
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.extension import compose_tool_call_handler
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
@@ -22,21 +21,24 @@ from pydantic import ValidationError
 
 from engine.errors import Problem
 from engine.values import canonical_json
+from server.mcp.extensions import serve_extensions
 from server.mcp.house import Call, House, Session, principal_of
 from server.mcp.inbox import InboxResources
 from server.mcp.kept import Kept
 from server.mcp.library import LibraryResources
 from server.mcp.logs import set_level
+from server.mcp.pages import paged
 from server.mcp.prompts import InteractionPrompts
 from server.mcp.provider import Provider
 from server.mcp.resources import RunResources, SkillResources, no_such_resource
+from server.mcp.skills import SkillsList
 from server.mcp.subscriptions import Subscriptions
+from server.mcp.tasks import RunTasks
 from server.mcp.tools import FlatTools, SkillTools
 
 logger = logging.getLogger(__name__)
 
 NAME = "upstairs"
-PAGE = 100
 LIST_TTL_MS = 60_000
 
 INSTRUCTIONS = (
@@ -50,8 +52,6 @@ FLAT_INSTRUCTIONS = (
     "The tools of an agent platform, listed flat. Whatever takes long answers with a run id at once: follow it with "
     "get_run, answer what it waits for with answer_run."
 )
-
-Item = TypeVar("Item")
 
 
 def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = (), flat: bool = False) -> Server[Session]:
@@ -73,6 +73,7 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = (), f
         *extra_providers,
     ]
     surface, subscriptions = Surface(providers), Subscriptions(providers)
+    extensions = [RunTasks(house), SkillsList(house)]
     listed = CacheHint(ttl_ms=LIST_TTL_MS, scope="private")
     server = McpServer(
         NAME,
@@ -91,7 +92,6 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = (), f
         # too; the house's own tools have none.
         get_tool_input_schema=None if extra_providers else _no_schema,
         on_list_tools=surface.list_tools,
-        on_call_tool=surface.call_tool,
         on_list_resources=surface.list_resources,
         on_list_resource_templates=surface.list_templates,
         on_read_resource=surface.read_resource,
@@ -104,6 +104,9 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = (), f
     )
     # Not by the constructor, which warns that the method is going: the older eras have it.
     server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, set_level)
+    called = compose_tool_call_handler(extensions, surface.call_tool)
+    server.add_request_handler("tools/call", types.CallToolRequestParams, called)
+    serve_extensions(server, extensions)
     security = RequestStateSecurity(keys=[house.token], bind_principal=_bound_to)
     server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
     server.middleware.append(no_internals)
@@ -226,19 +229,3 @@ class Surface:
             if (result := await provider.complete(call, params)) is not None:
                 return result
         return types.CompleteResult(completion=types.Completion(values=[], has_more=False))
-
-
-def paged(items: Sequence[Item], params: types.PaginatedRequestParams | None) -> tuple[list[Item], str | None]:
-    """Return the page that the cursor of `params` names and the cursor of the next one, if there is one."""
-    cursor = params.cursor if params is not None else None
-    start = 0
-    if cursor is not None:
-        try:
-            start = int(base64.urlsafe_b64decode(cursor).decode().removeprefix("from:"))
-        except (ValueError, binascii.Error):
-            start = -1
-        if not 0 < start < 1 << 31:
-            raise MCPError(types.INVALID_PARAMS, "The cursor is none of this list; start again without one")
-    following = start + PAGE
-    more = base64.urlsafe_b64encode(f"from:{following}".encode()).decode() if following < len(items) else None
-    return list(items[start:following]), more

@@ -11,6 +11,7 @@ import mcp_types as types
 from pydantic import JsonValue
 
 from engine.errors import NotFound, Problem
+from engine.runs import TERMINAL
 from engine.transcript import ToolSpec
 from engine.values import new_id
 from server.mcp.house import Call, House, principal_of
@@ -18,6 +19,7 @@ from server.mcp.kept import Kept
 from server.mcp.logs import log
 from server.mcp.provider import Provider
 from server.mcp.session import learned, remember
+from server.mcp.tasks import STARTED
 from skills.catalogue import skill_key
 from skills.services import ToolContext
 from skills.tool import ToolReply
@@ -89,7 +91,7 @@ class SkillTools(Provider):
         if reply.reveals and (skill := _taught(resolved)) is not None:
             await remember(call, skill)
         listed = resolved.spec.name == params.name and resolved.spec.output_schema is not None
-        return success(reply, has_schema=listed)
+        return success(reply, has_schema=listed, started=_started(resolved, reply))
 
     @asynccontextmanager
     async def _followed(self, call: Call, context: ToolContext, resolved: Resolved) -> AsyncGenerator[None]:
@@ -204,17 +206,27 @@ def annotations(spec: ToolSpec) -> types.ToolAnnotations:
     return types.ToolAnnotations(read_only_hint=False, destructive_hint=spec.effect != "side_effecting")
 
 
-def success(reply: ToolReply, *, has_schema: bool) -> types.CallToolResult:
+def success(reply: ToolReply, *, has_schema: bool, started: str | None = None) -> types.CallToolResult:
     """Return an answer: text for models, the same as data where there is data, a link where the text was cut.
 
-    A client that was shown an output schema expects data, of a cut answer too.
+    A client that was shown an output schema expects data, of a cut answer too. `started`: the run that was started.
     """
     content: list[types.ContentBlock] = [types.TextContent(text=reply.text)]
     structured = reply.value
     if reply.rest is not None:
         content.append(types.ResourceLink(uri=reply.rest, name="the whole answer", mime_type="text/plain"))
         structured = {"cut": {"text": reply.text, "rest": reply.rest}} if has_schema else None
-    return types.CallToolResult(content=content, structured_content=structured)
+    meta = None if started is None else {STARTED: started}
+    return types.CallToolResult(content=content, structured_content=structured, _meta=meta)
+
+
+def _started(resolved: Resolved, reply: ToolReply) -> str | None:
+    """Return the id of the run that a call has started and that goes on, if it did."""
+    value = reply.value
+    if resolved.spec.effect != "side_effecting" or not isinstance(value, dict) or value.get("status") in TERMINAL:
+        return None
+    run_id = value.get("run_id")
+    return run_id if isinstance(run_id, str) else None
 
 
 def failure(problem: Problem) -> types.CallToolResult:

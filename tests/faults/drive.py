@@ -41,10 +41,11 @@ def drive(
     """
     key = new_id("test")
     with _cutting(house, key, cut, kill or house.kill) as cutter, house.looking() as look:
+        before = len(house.starts)
         started = house.call("start_process", None, process=process, input=given, idempotency_key=key)
-        driven = Driven(started["run_id"], deaths=len(house.starts))
+        driven = Driven(started["run_id"])
         _follow(house, look, driven, key)
-        driven.deaths = len(house.starts) - driven.deaths
+        driven.deaths = len(house.starts) - before
     assert cutter.cuts == len(cut), f"the run ended after {cutter.cuts} of {len(cut)} cuts"
     return driven
 

@@ -92,6 +92,19 @@ def ordered(entries: Sequence[Any]) -> list[Any]:
     return found
 
 
+def differences(found: Any, expected: Any, at: str = "") -> list[str]:
+    """Return where two remains differ, each with what was found and what was expected."""
+    if isinstance(found, Left) and isinstance(expected, Left):
+        return differences(vars(found), vars(expected))
+    if isinstance(found, dict) and isinstance(expected, dict):
+        names = sorted({*found, *expected})
+        return [line for name in names for line in differences(found.get(name), expected.get(name), f"{at}/{name}")]
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        pairs = enumerate(zip(found, expected, strict=True))
+        return [line for number, pair in pairs for line in differences(*pair, f"{at}/{number}")]
+    return [] if found == expected else [f"{at}: {str(found)[:300]} instead of {str(expected)[:300]}"]
+
+
 class Plain:
     """Takes out of a value what is fresh in every run, or belongs to a request."""
 

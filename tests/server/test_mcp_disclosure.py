@@ -1,5 +1,8 @@
 """How tools are shown: natively on older sessions that have learned a skill, and flat at paths of their own."""
 
+import contextlib
+import http.client
+import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 
 from content.database import Database
 from server.http import make_app
-from tests.server.flat import Flat
+from tests.server.flat import TOKEN, Flat
 from tests.server.sdk import sdk_client
 from tests.server.served import ERAS, Era, Served, serve
 
@@ -92,8 +95,8 @@ async def test_the_flat_paths_list_the_tools_themselves(served: Served, era: Era
 async def test_a_flat_path_of_no_skill_is_not_found_and_needs_the_token_like_all_others(served: Served) -> None:
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     with anyio.fail_after(20):
-        async with served.http(Accept="application/json, text/event-stream") as http:
-            missing = await http.post("/mcp/s/word-conting", json=message)
+        async with served.http(Accept="application/json, text/event-stream") as mine:
+            missing = await mine.post("/mcp/s/word-conting", json=message)
             assert missing.status_code == 404
             assert "did you mean word_counting" in missing.json()["error"]["message"]
         async with served.http(token=None) as stranger:
@@ -107,10 +110,25 @@ async def test_space_around_a_routing_header_is_no_part_of_it(served: Served) ->
         "io.modelcontextprotocol/clientCapabilities": {},
     }
     params = {"name": "find_tools", "arguments": {"query": "count"}, "_meta": meta}
-    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": " find_tools  "}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+
+    def post(name: str) -> tuple[int, Any]:
+        headers = {
+            "Authorization": f"Bearer {TOKEN}",
+            "Accept": "application/json, text/event-stream",
+            "Content-Type": "application/json",
+            "MCP-Protocol-Version": "2026-07-28",
+            "Mcp-Method": "tools/call",
+            "Mcp-Name": name,
+        }
+        # The other clients of the tests refuse to send such a header.
+        connection = http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=10)
+        with contextlib.closing(connection):
+            connection.request("POST", "/mcp", body, headers)
+            answer = connection.getresponse()
+            return answer.status, json.load(answer)
+
     with anyio.fail_after(20):
-        async with served.http(Accept="application/json, text/event-stream") as http:
-            message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-            assert (await http.post("/mcp", json=message, headers=headers)).status_code == 200
-            wrong = await http.post("/mcp", json=message, headers={**headers, "Mcp-Name": "get_run"})
-            assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, -32020)
+        assert (await anyio.to_thread.run_sync(post, " find_tools  "))[0] == 200
+        status, answer = await anyio.to_thread.run_sync(post, "get_run")
+    assert (status, answer["error"]["code"]) == (400, -32020)

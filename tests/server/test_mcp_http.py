@@ -80,18 +80,19 @@ def dumped(tools: list[types.Tool]) -> str:
     return json.dumps([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools])
 
 
-async def test_the_list_is_the_same_bytes_for_every_call_connection_and_restart(served: Served, flat: Flat) -> None:
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_list_is_the_same_bytes_for_every_call_connection_and_restart(
+    served: Served, flat: Flat, era: Era
+) -> None:
     lists: set[str] = set()
     with anyio.fail_after(30):
-        for era in ERAS:
+        for _ in range(2):
             async with served.mcp(era) as client:
                 lists.add(dumped(await client.list_tools()))
-        for _ in range(2):
-            async with served.mcp("2026-07-28") as client:
+                if era == "2026-07-28":
+                    await client.call_tool("learn_word_counting", {})
                 lists.add(dumped(await client.list_tools()))
-                await client.call_tool("learn_word_counting", {})
-                lists.add(dumped(await client.list_tools()))
-        async with serve(make_app(flat)) as restarted, restarted.mcp("2026-07-28") as client:
+        async with serve(make_app(flat)) as restarted, restarted.mcp(era) as client:
             lists.add(dumped(await client.list_tools()))
     assert len(lists) == 1
 

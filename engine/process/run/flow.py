@@ -101,7 +101,8 @@ async def _failed(frame: Frame, node_id: str, node: NodeBase, step: str, failed:
     handler = _handler(frame, node_id, node, failed.kind)
     facts: dict[str, JsonValue] = {"error": {"kind": failed.kind, "message": failed.message}}
     taken = Taken(handler.to if handler else None, [])
-    await _record(frame, node_id, node, step, NodeResult(facts=facts), {}, taken)
+    frame.conduct.spent = frame.conduct.spent.plus(failed.spent)
+    await _record(frame, node_id, node, step, NodeResult(facts=facts, spent=failed.spent), {}, taken)
     if handler is None:
         raise failed
     return handler.to

@@ -19,10 +19,11 @@ MAX_CONTEXT_BYTES = 256 * 1024
 
 
 class NodeFailed(Exception):  # a result of a node that the definition may handle
-    """A node came to nothing: `kind` is what `on_error` matches."""
+    """A node came to nothing: `kind` is what `on_error` matches, `spent` what it used up all the same."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
+        self.spent = Spent()
         self.kind = kind
         self.message = message
 

@@ -64,22 +64,33 @@ def _needed(node: BranchNode, count: int) -> int:
 async def _join(work: Sequence[Coroutine[Any, Any, Any]], needed: int) -> list[int]:
     """Wait until `needed` have finished, cancel the others, and return which finished, in order of position."""
     tasks = [asyncio.ensure_future(one) for one in work]
-    finished: list[int] = []
-    failures: list[BaseException] = []
     try:
-        while len(finished) < needed:
-            # workflow.wait keeps the order of the list, where asyncio.wait would give a set.
-            await workflow.wait([task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED)
-            finished = [number for number, task in enumerate(tasks) if task.done() and task.exception() is None]
-            failures = [error for task in tasks if task.done() and (error := task.exception()) is not None]
-            ended = [error for error in failures if isinstance(error, Ended)]
-            if ended or len(failures) > len(tasks) - needed:
-                raise (ended or failures)[0]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        finished = await _first(tasks, needed)
+    except (Exception, asyncio.CancelledError):
+        await _cancel(tasks)
+        raise
+    await _cancel(tasks)
     return finished
+
+
+async def _first(tasks: "list[asyncio.Task[Any]]", needed: int) -> list[int]:
+    finished: list[int] = []
+    while len(finished) < needed:
+        # workflow.wait keeps the order of the list, where asyncio.wait would give a set.
+        await workflow.wait([task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+        finished = [number for number, task in enumerate(tasks) if task.done() and task.exception() is None]
+        failures = [error for task in tasks if task.done() and (error := task.exception()) is not None]
+        ended = [error for error in failures if isinstance(error, Ended)]
+        if ended or len(failures) > len(tasks) - needed:
+            raise (ended or failures)[0]
+    return finished
+
+
+async def _cancel(tasks: "list[asyncio.Task[Any]]") -> None:
+    # Never in a `finally`: a workflow that is dropped from the cache is closed there, where nothing may be awaited.
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def run_foreach_node(frame: Frame, node_id: str, node: ForeachNode, step: str) -> NodeResult:
@@ -105,10 +116,8 @@ async def run_foreach_node(frame: Frame, node_id: str, node: ForeachNode, step: 
     tasks = [asyncio.ensure_future(one(number, item)) for number, item in enumerate(items)]
     try:
         collected: list[JsonValue] = list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    except (Exception, asyncio.CancelledError):
+        await _cancel(tasks)
         raise
     writes: dict[str, JsonValue] = {node.collect.into: collected} if node.collect else {}
     return NodeResult(writes=writes, facts={"items": len(items)})

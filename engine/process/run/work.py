@@ -93,7 +93,7 @@ async def run_agent_node(frame: Frame, node_id: str, node: AgentNode, step: str)
     task = AgentTask(
         task=rendered.texts["instructions"],
         facts=inputs,
-        # A bounded agent has what its node names and nothing by default.
+        # A bounded agent has what its node names; by default no skill, and the core tools that only read.
         skills=node.skills or (),
         tools=node.tools,
         exclude_tools=node.exclude_tools,
@@ -110,7 +110,11 @@ async def run_agent_node(frame: Frame, node_id: str, node: AgentNode, step: str)
         parent_id=conduct.run.run_id,
     )
     child = await create_child(ChildStart(parent=conduct.run, principal=conduct.principal, run_id=run_id, start=start))
-    answer = await attempt(_run_child(child, conduct))
+    try:
+        answer = await attempt(_run_child(child, conduct))
+    except NodeFailed as failed:
+        failed.spent = (await load_run(child)).spent
+        raise
     value = _object(answer.value, node_id)
     chosen = value.pop(NEXT, None)
     spent = (await load_run(child)).spent
