@@ -1,0 +1,134 @@
+"""The manifest of promises: what the product holds itself to, where that is said, and the tests that would catch a breach.
+
+`tests/test_requirements.py` fails when a promise names a test that isn't there.
+"""
+
+from typing import NamedTuple
+
+
+class Requirement(NamedTuple):
+    """One promise. `source` is where it is made to users; `tests` are `file::function` below `tests/`."""
+
+    behaviour: str
+    source: str
+    tests: tuple[str, ...]
+
+
+REQUIREMENTS: dict[str, Requirement] = {
+    "run:change-once": Requirement(
+        "a step is recorded once, however often it is repeated; events count from 1 without gap or double",
+        "README: Prove what happened",
+        (
+            "server/test_store.py::test_a_change_is_applied_once_however_often_it_is_repeated",
+            "server/test_store.py::test_events_are_numbered_without_gap_and_read_behind_a_cursor",
+        ),
+    ),
+    "run:idempotent-start": Requirement(
+        "the same key starts one run; another input under it is refused; another caller's key is its own",
+        "skills/core.py: start_process",
+        (
+            "server/test_store.py::test_the_same_key_starts_one_run_and_another_input_under_it_is_refused",
+            "server/test_store.py::test_a_key_of_another_caller_starts_a_run_of_its_own",
+            "server/test_process_engine.py::test_the_same_start_sent_many_times_at_once_is_one_run",
+        ),
+    ),
+    "run:kill": Requirement(
+        "killed at any step, a run ends as it would have: context, artifacts, audit; effects at most once",
+        "README: Sixty seconds",
+        (
+            "faults/test_sweep.py::test_killed_after_an_event_the_run_ends_as_it_would_have",
+            "faults/test_sweep.py::test_killed_again_during_recovery_the_run_ends_as_it_would_have",
+            "faults/test_sweep.py::test_killed_in_the_middle_of_a_step_the_run_ends_as_it_would_have",
+            "server/test_agent_engine_crash.py::test_a_killed_worker_loses_no_turn_repeats_no_effect_and_says_what_it_does_not_know",
+        ),
+    ),
+    "run:effects": Requirement(
+        "a tool that honours its key has its effect exactly once; any other is never called twice and ends as unknown",
+        "README: Add a skill",
+        (
+            "faults/test_effects.py::test_a_tool_that_honours_its_key_pays_exactly_once",
+            "faults/test_effects.py::test_a_tool_that_does_not_honour_its_key_is_not_called_again_and_its_outcome_is_unknown",
+        ),
+    ),
+    "run:parked": Requirement(
+        "a parked run holds no thread, slot or connection, and is answered once, after a restart, by another client",
+        "README: Decide from anywhere",
+        ("faults/test_parked.py::test_fifty_parked_runs_hold_nothing_and_are_answered_after_a_restart_each_once",),
+    ),
+    "task:first-wins": Requirement(
+        "the first valid answer wins; the second is told who was first",
+        "README: Decide from anywhere",
+        (
+            "server/test_process_engine.py::test_a_decision_lands_once_and_the_second_is_told_who_was_first",
+            "server/test_process_engine.py::test_of_two_decisions_in_one_moment_one_counts",
+        ),
+    ),
+    "audit:chain": Requirement(
+        "a changed, removed, moved or cut-off audit record is found and named",
+        "SECURITY: Who changes the past",
+        (
+            "server/test_store.py::test_a_damaged_audit_chain_names_its_first_bad_record",
+            "server/test_store.py::test_a_tail_cut_from_a_finished_run_is_found_by_its_signed_anchor",
+        ),
+    ),
+    "tenant:not-found": Requirement(
+        "what a principal may not see is not found, in the words of what does not exist",
+        "SECURITY: Another tenant",
+        ("server/test_store.py::test_a_run_of_another_tenant_does_not_exist",),
+    ),
+    "store:four-writers": Requirement(
+        "four processes write to one SQLite file at once: no lost write, no locked database",
+        "content/database.py",
+        ("server/test_store.py::test_four_processes_write_at_once_and_nothing_is_lost_or_locked",),
+    ),
+    "stdio:shared": Requirement(
+        "two bridges share one server and see each other's runs; closing both leaves the runs going",
+        "README: Sixty seconds",
+        (
+            "faults/test_clients.py::test_two_clients_see_each_others_runs_and_closing_both_leaves_them_going",
+            "server/test_stdio.py::test_two_bridges_starting_at_once_start_one_server",
+        ),
+    ),
+    "stdio:light": Requirement(
+        "the bridge imports nothing heavy",
+        "server/stdio.py",
+        ("server/test_stdio.py::test_the_bridge_imports_nothing_heavy",),
+    ),
+    "mcp:stable-list": Requirement(
+        "tools/list is the same bytes before and after learning, for every connection and after a restart",
+        "docs/clients.md",
+        ("server/test_mcp_http.py::test_the_list_is_the_same_bytes_for_every_call_connection_and_restart",),
+    ),
+    "seal:history": Requirement(
+        "nothing of a run lies in plain text in Temporal's files",
+        "SECURITY: A reader of the database or of Temporal's history",
+        (
+            "server/test_codec.py::test_every_path_of_a_run_round_trips_and_leaves_no_plaintext_on_disk",
+            "server/test_codec.py::test_plaintext_would_have_been_found_where_it_was_looked_for",
+        ),
+    ),
+    "schema:no-fetch": Requirement(
+        "a reference in a schema is never fetched",
+        "engine/json_schema.py",
+        ("engine/test_json_schema.py::test_a_reference_that_leads_out_is_a_violation_and_no_request",),
+    ),
+    "start:wrong": Requirement(
+        "a wrong start is one line that says what to do, and loses nothing",
+        "README: Settings",
+        (
+            "faults/test_wrong_start.py::test_a_second_server_on_the_same_folder",
+            "faults/test_wrong_start.py::test_a_data_folder_of_a_newer_version",
+            "faults/test_wrong_start.py::test_settings_that_are_no_toml",
+            "faults/test_wrong_start.py::test_a_model_without_its_key",
+        ),
+    ),
+    "demo": Requirement(
+        "the main job runs from documents to audit, and is killed in the middle",
+        "README: Sixty seconds",
+        (
+            "server/test_demo.py::test_the_run_goes_on_after_the_server_and_temporal_were_killed",
+            "server/test_demo.py::test_it_is_paid_exactly_once",
+            "server/test_demo.py::test_the_audit_chain_is_whole_and_names_who_decided",
+        ),
+    ),
+}
