@@ -60,7 +60,7 @@ class Sample:
 
     @property
     def p95(self) -> float:
-        """The 95th percentile by nearest rank: the largest value where there are fewer than 20."""
+        """The 95th percentile, rounded up to a measured value: the largest where there are 20 or fewer."""
         ordered = sorted(self.values)
         return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
 

@@ -9,6 +9,7 @@ from engine.errors import Problem
 
 COMMANDS = {
     "serving": ("serve", "worker", "stop", "status", "open"),
+    "install": ("install",),
     "diagnosis": ("doctor",),
     "work": ("ingest", "search", "publish"),
     "runs": ("run", "watch", "inbox", "answer"),

@@ -48,6 +48,8 @@ def serve(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # What it says at each start is noise in front of the one line that says why a start failed.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
     def ready(platform: Platform) -> None:
         url = base_url(platform.settings)

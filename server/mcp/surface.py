@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from engine.errors import Problem
 from engine.values import canonical_json
+from server.mcp.completions import NameCompletions
 from server.mcp.extensions import serve_extensions
 from server.mcp.house import Call, House, Session, principal_of
 from server.mcp.inbox import InboxResources
@@ -70,6 +71,7 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = (), f
         SkillResources(house, kept),
         LibraryResources(house),
         InteractionPrompts(house),
+        NameCompletions(house),
         *extra_providers,
     ]
     surface, subscriptions = Surface(providers), Subscriptions(providers)

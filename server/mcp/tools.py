@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 ALWAYS_LOAD: dict[str, Any] = {"anthropic/alwaysLoad": True}
 USE_TOOL = "use_tool"
 LEARN = "learn"
+FIND_TOOLS = "find_tools"
 FOLLOWED = ("get_run",)
 SAID = ("text.delta", "reasoning.delta")
 """The deltas that read as words; those of a tool call are fragments of its arguments."""
@@ -140,7 +141,7 @@ class SkillTools(Provider):
 
 
 class FlatTools(SkillTools):
-    """The same tools without lessons and tickets, for hosts that bring their own search of tools.
+    """The same tools without lessons, tickets and search, for hosts that bring a search of tools of their own.
 
     At `/mcp/s/<skill>` they are those of one skill, elsewhere all: each path is a server of its own to its clients.
     """
@@ -157,7 +158,7 @@ class FlatTools(SkillTools):
 
     def _flat(self, call: Call) -> Sequence[ToolSpec]:
         skill = None if call.request is None else call.request.path_params.get("skill")
-        return self._toolbox.flat(principal_of(call), skill)
+        return [spec for spec in self._toolbox.flat(principal_of(call), skill) if spec.name != FIND_TOOLS]
 
 
 class _Progress:

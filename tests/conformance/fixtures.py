@@ -20,6 +20,7 @@ from server.mcp.house import Call
 from server.mcp.logs import log
 from server.mcp.provider import Changes, Listed, Provider
 from tests.conformance.inputs import INPUT_TOOLS, elicit, input_prompt
+from tests.conformance.jobs import SCHEMAS, Jobs
 
 Reply = types.CallToolResult | types.InputRequiredResult
 Handler = Callable[[Call, types.CallToolRequestParams], Awaitable[Reply]]
@@ -242,14 +243,15 @@ PROMPTS: dict[str, tuple[str, tuple[str, ...]]] = {
 class Fixtures(Provider):
     """The suite's tools, resources and prompts."""
 
-    def __init__(self) -> None:
-        """Nobody watches the lists yet."""
+    def __init__(self, jobs: Jobs) -> None:
+        """Keep the tools that start runs; nobody watches the lists yet."""
+        self._jobs = jobs
         self._watching: dict[str, set[asyncio.Event]] = {"tools": set(), "prompts": set()}
 
     async def tools(self, call: Call) -> Sequence[types.Tool]:
         """Return the tools."""
         triggers = {f"test_trigger_{kind}_change": _object() for kind in ("tool", "prompt")}
-        schemas = {name: schema for name, (schema, _) in TOOLS.items()} | triggers
+        schemas = {name: schema for name, (schema, _) in TOOLS.items()} | triggers | SCHEMAS
         return [types.Tool(name=name, description=f"Fixture {name}", input_schema=one) for name, one in schemas.items()]
 
     async def call_tool(self, call: Call, params: types.CallToolRequestParams) -> Reply | None:
@@ -259,7 +261,7 @@ class Fixtures(Provider):
                 event.set()
             return said("changed")
         found = TOOLS.get(params.name)
-        return None if found is None else await found[1](call, params)
+        return await self._jobs.call(call, params) if found is None else await found[1](call, params)
 
     async def list_changes(self, call: Call, listed: Listed) -> Changes | None:
         """Return the changes that the triggers make."""

@@ -15,6 +15,7 @@ from content.database import Database
 from server.http import make_app
 from server.mcp.surface import make_mcp_server
 from tests.conformance.fixtures import Fixtures
+from tests.conformance.jobs import JobControl, Jobs
 from tests.server.flat import TOKEN, Flat
 from tests.server.served import serve
 
@@ -37,8 +38,8 @@ async def main(root: Path) -> None:
     """Serve until the standard input ends."""
     database = Database(f"sqlite:///{root / 'conformance.db'}")
     await database.migrate()
-    flat = Flat(database, root)
-    app = make_app(flat, server=make_mcp_server(flat, extra_providers=[Fixtures()]))
+    flat = Flat(database, root, control=JobControl)
+    app = make_app(flat, server=make_mcp_server(flat, extra_providers=[Fixtures(Jobs(flat))]))
     app.add_middleware(Bearing)
     async with serve(app) as served:
         print(f"{served.url}/mcp", flush=True)

@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
@@ -88,6 +87,13 @@ def whole(house: FaultHouse) -> Generator[FaultHouse]:
     house.restart_if_ended()
     yield house
     house.trap.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def exhaustive(request: pytest.FixtureRequest) -> None:
+    """Leave a test to `make sweep`."""
+    if request.config.getoption("--sweep") != "all":
+        pytest.skip("runs with --sweep=all, as in make sweep")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

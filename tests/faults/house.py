@@ -20,11 +20,11 @@ from server.client import LocalClient, Refused
 from server.commands.work import settled, upload
 from server.data_folder import DataFolder, open_data_folder
 from server.temporal_child import read_running
-from tests.faults.traps import GATE, TRAP
+from tests.faults.traps import GATE, LEDGER, TRAP
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = Path(examples.__file__).parent
-LEDGER = "UPSTAIRS_EXAMPLE_LEDGER"
+EXAMPLE_LEDGER = "UPSTAIRS_EXAMPLE_LEDGER"
 
 START_S = 90.0
 STOP_S = 30.0
@@ -66,7 +66,7 @@ class FaultHouse:
         self.folder: DataFolder = open_data_folder(root)
         self.trap = root / "trap.json"
         self.gate = root / "gate"
-        self.ledger = root / "payments.jsonl"
+        self.ledgers = {EXAMPLE_LEDGER: root / "payments.jsonl", LEDGER: root / "cut-payments.jsonl"}
         self.starts: list[float] = []
         self.up = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,7 +106,8 @@ class FaultHouse:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the server and of clients that might start it."""
-        return environment(**{LEDGER: str(self.ledger), TRAP: str(self.trap), GATE: str(self.gate)})
+        files = {**self.ledgers, TRAP: self.trap, GATE: self.gate}
+        return environment(**{name: str(file) for name, file in files.items()})
 
     def _answers(self) -> bool:
         with suppress(Problem):
@@ -239,6 +240,9 @@ class FaultHouse:
     @contextmanager
     def looking(self) -> Generator[Callable[..., list[tuple[Any, ...]]]]:
         """Give a function that queries the database over one connection, for looking many times."""
-        path = f"file:{self.folder.database}?mode=ro"
-        with closing(sqlite3.connect(path, uri=True, timeout=10, check_same_thread=False)) as connection:
-            yield lambda query, *values: connection.execute(query, values).fetchall()
+        with closing(sqlite3.connect(f"file:{self.folder.database}?mode=ro", uri=True, timeout=10)) as connection:
+
+            def look(query: str, *values: Any) -> list[tuple[Any, ...]]:
+                return connection.execute(query, values).fetchall()
+
+            yield look

@@ -13,7 +13,7 @@ from tests.faults.house import FaultHouse, Row
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(?:Z|\+00:00)?")
 FRESH_IDS = re.compile(r"\b(exe|pay)_[0-9a-z]{16,26}\b")
 OF_THE_ATTEMPT = ("usage", "request_id", "diagnostics", "seen")
-"""What belongs to one request to a model: its cache is cold after a restart, and the log says that it was begun again."""
+"""What belongs to one request to a model: its cache is cold after a restart, and the log tells of the restart."""
 
 RESTARTED = "turn.restarted"
 """The one event that a cut may add: clients drop what they were streamed of the turn before."""
@@ -72,15 +72,15 @@ def _agent(house: FaultHouse, run_id: str, plain: "Plain") -> Any:
         run["status"],
         plain(json.loads(run["result"] or "null")),
         json.loads(run["spent"]),
-        [plain([event["type"], event["data"]]) for event in events if event["type"] != RESTARTED],
+        side_by_side([plain([event["type"], event["data"]]) for event in events if event["type"] != RESTARTED]),
         [plain([one["actor"], one["action"], one["node"], one["data"]]) for one in audit],
         _artifacts(house, run_id),
     ]
 
 
 def payments(house: FaultHouse, run_id: str) -> list[Row]:
-    """Return the payments of a run from the ledger."""
-    lines = house.ledger.read_text().splitlines() if house.ledger.exists() else []
+    """Return the payments of a run from the ledgers."""
+    lines = [line for ledger in house.ledgers.values() if ledger.exists() for line in ledger.read_text().splitlines()]
     return [entry for entry in map(json.loads, lines) if entry["key"].startswith(f"{run_id}/")]
 
 
@@ -88,7 +88,18 @@ def ordered(entries: Sequence[Any]) -> list[Any]:
     """Return entries with each stretch of steps inside a node sorted: items of a foreach run side by side."""
     found: list[Any] = []
     for inside, stretch in groupby(entries, lambda entry: "/" in str(entry[-1].get("step", ""))):
-        found += sorted(stretch, key=lambda entry: str(entry[-1]["step"])) if inside else list(stretch)
+        steps = list(stretch)
+        found += sorted(steps, key=lambda entry: str(entry[-1]["step"])) if inside else steps
+    return found
+
+
+def side_by_side(events: Sequence[Any]) -> list[Any]:
+    """Return events with the calls of each turn sorted: they run side by side."""
+    found: list[Any] = []
+    for _, stretch in groupby(events, lambda event: event[0] == "tool.started" or event[1].get("role") == "tool"):
+        calls = list(stretch)
+        called = calls[0][0] == "tool.started"
+        found += sorted(calls, key=lambda event: json.dumps(event, sort_keys=True)) if called else calls
     return found
 
 

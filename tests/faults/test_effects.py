@@ -43,6 +43,7 @@ def test_a_tool_that_does_not_honour_its_key_is_not_called_again_and_its_outcome
     assert "may or may not have had its effect and was not repeated" in failed["error"]["message"]
 
 
+@pytest.mark.usefixtures("exhaustive")
 @pytest.mark.parametrize("place", ["intent:before", "outcome:after"])
 def test_outside_its_effect_that_tool_pays_exactly_once(whole: FaultHouse, place: str) -> None:
     driven = cut(whole, "pay_blind", place)

@@ -16,7 +16,7 @@ from tests.faults.traps import set_trap
 
 pytestmark = pytest.mark.sweep
 
-EVENTS, CHANGES, MODEL_CALLS, EFFECTS = 49, 40, 7, 3
+EVENTS, CHANGES, MODEL_CALLS, EFFECTS = 50, 41, 7, 3
 """What the run and its agent have: events, transactions, calls of models, and effects whose intent is recorded."""
 
 PLACES = {
@@ -98,6 +98,7 @@ def test_killed_after_an_event_the_run_ends_as_it_would_have(
     cut(whole, document, uncut, after=[cut_at])
 
 
+@pytest.mark.usefixtures("exhaustive")
 def test_killed_again_during_recovery_the_run_ends_as_it_would_have(
     whole: FaultHouse, document: str, uncut: Left, cut_again_at: int
 ) -> None:

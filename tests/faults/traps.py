@@ -23,6 +23,7 @@ from server.store.runs import SqlRunStore
 
 TRAP = "FAULTS_TRAP"
 GATE = "FAULTS_GATE"
+LEDGER = "FAULTS_LEDGER"
 GATED = "gated"
 
 PLACES: tuple[tuple[type[Any], str, str], ...] = (

@@ -157,7 +157,9 @@ class Flat:
     version = "0.0.test"
     token = TOKEN
 
-    def __init__(self, database: Database, folder: Path, **settings: Any) -> None:
+    def __init__(
+        self, database: Database, folder: Path, *, control: type[RecordingControl] = RecordingControl, **settings: Any
+    ) -> None:
         skill = folder / "skills" / "word-counting"
         skill.mkdir(parents=True, exist_ok=True)
         (skill / "SKILL.md").write_text(SKILL)
@@ -169,7 +171,7 @@ class Flat:
         self.interactions = Interactions(database)
         self.definitions = ProcessDefinitions(database, accept_any)
         self.runs = SqlRunStore(database, blobs, KeyRing.in_memory(), self.hub)
-        self.control = RecordingControl(self.runs)
+        self.control = control(self.runs)
         self.toolbox = Toolbox(Catalogue.load(library=folder / "skills"), CORE)
         missing = cast(Any, None)
         self.services = Services(

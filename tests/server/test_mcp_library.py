@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from content.access import Access
+from content.collections import Collections
 from content.database import Database
 from content.passages import cut_passages
+from content.search import ContentSearch
 from content.structure import Block, Structure
 from server.http import make_app
 from tests.server.flat import Flat
@@ -51,6 +54,7 @@ async def database(tmp_path: Path) -> AsyncGenerator[Database]:
 @pytest.fixture
 async def flat(database: Database, tmp_path: Path) -> Flat:
     house = Flat(database, tmp_path, limits={"max_result_bytes": 2_000})
+    house.services = replace(house.services, search=ContentSearch(database).search)
     await house.interactions.put_draft(house.me, "greeting", GREETING)
     await house.interactions.publish(house.me, "greeting")
     await house.interactions.put_draft(house.me, "greeting", ALWAYS, revision=1)
@@ -144,7 +148,12 @@ async def test_prompts_and_processes_are_resources_at_each_version(served: Serve
     with anyio.fail_after(20):
         async with served.mcp(era) as client:
             listed = {str(resource.uri) for resource in await client.list_resources()}
-            assert listed == {"interaction://greeting", "process://invoice", "skill://word-counting/SKILL.md"}
+            assert listed == {
+                "task://inbox",
+                "interaction://greeting",
+                "process://invoice",
+                "skill://word-counting/SKILL.md",
+            }
             assert await read(client, "interaction://greeting@1") == GREETING
             assert "You always greet" in await read(client, "interaction://greeting")
             assert await read(client, "process://invoice@1") == PROCESS
@@ -209,3 +218,75 @@ async def test_what_is_private_to_its_owner_is_no_resource_for_another_user(serv
                     await finn.read_resource(uri)
                 assert "secret" not in str(missing.value)
                 assert missing.value.code == types.INVALID_PARAMS
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_content_is_searched_by_a_uri(served: Served, flat: Flat, era: Era) -> None:
+    object_id = await document(flat, "Payment is due in thirty days.")
+    with anyio.fail_after(20):
+        async with served.mcp(era) as client:
+            found = json.loads(await read(client, "content://search?query=payment%20thirty"))
+            (passage,) = found["passages"]
+            assert (passage["object_id"], passage["name"]) == (object_id, "contract.txt")
+            assert "thirty days" in await read(client, f"content://{passage['anchor']}")
+            assert json.loads(await read(client, "content://search?query=unicorns&collection=default")) == {
+                "passages": []
+            }
+            for wrong, says in (
+                ("content://search", "names no query"),
+                ("content://search?query=x&collection=nowhere", "not found"),
+            ):
+                with pytest.raises(MCPError, match=says) as error:
+                    await client.read_resource(wrong)
+                assert error.value.code == types.INVALID_PARAMS
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_prompt_is_rendered_by_a_uri(served: Served, era: Era) -> None:
+    parameters = "parameters=%7B%22name%22%3A%22Finn%22%7D"
+    with anyio.fail_after(20):
+        async with served.mcp(era) as client:
+            newest = json.loads(await read(client, f"interaction://greeting/rendered?{parameters}"))
+            assert (newest["interaction"], newest["version"]) == ("greeting", 2)
+            assert "You always greet people." in json.dumps(newest["messages"])
+            first = json.loads(await read(client, f"interaction://greeting@1/rendered?{parameters}"))
+            assert "You greet people." in json.dumps(first["messages"])
+            for wrong, says in (
+                ("interaction://greeting/rendered", "name"),
+                ("interaction://greeting/rendered?parameters=%5B%5D", "must be a JSON object"),
+                ("interaction://greeting/rendered?parameters=%7B", "not JSON"),
+                ("interaction://greeting/rendered?parameters=" + "%5B" * 3000, "deeper than"),
+                ("interaction://nothing/rendered", "not found"),
+            ):
+                with pytest.raises(MCPError, match=says) as error:
+                    await client.read_resource(wrong)
+                assert error.value.code == types.INVALID_PARAMS
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_names_in_templates_are_completed_with_what_the_caller_may_read(
+    served: Served, flat: Flat, era: Era
+) -> None:
+    run = await flat.run()
+    await flat.ask(run, "task_1")
+    await Collections(flat.content.database).create(flat.me, "contracts")
+    with anyio.fail_after(20):
+        async with served.mcp(era) as client:
+
+            async def suggested(uri: str, variable: str, value: str, **context: str) -> list[str]:
+                ref = types.ResourceTemplateReference(uri=uri)
+                found = await client.complete(
+                    ref, {"name": variable, "value": value}, context_arguments=context or None
+                )
+                return found.values
+
+            assert await suggested("interaction://{name}", "name", "GR") == ["greeting"]
+            assert await suggested("interaction://{name}", "name", "un") == []
+            assert await suggested("interaction://{name}@{version}", "version", "", name="greeting") == ["2", "1"]
+            assert await suggested("interaction://{name}@{version}", "version", "") == []
+            assert await suggested("process://{name}", "name", "") == ["invoice"]
+            assert await suggested("run://{run_id}", "run_id", run.run_id[:6]) == [run.run_id]
+            assert await suggested("task://{task_id}", "task_id", "") == ["task_1"]
+            assert await suggested("skill://{name}/{+path}", "name", "w") == ["word-counting"]
+            assert await suggested("content://search{?query,collection}", "collection", "con") == ["contracts"]
+            assert await suggested("content://search{?query,collection}", "query", "con") == []

@@ -1,4 +1,4 @@
-"""Two ways to pay into the same ledger: one keeps its promise about keys, the other makes none."""
+"""Two ways to pay into a ledger: one keeps its promise about keys, the other makes none."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from typing import Any
 from engine.values import Value
 from skills.services import ToolContext
 from skills.tool import tool
-from tests.faults.traps import spring
+from tests.faults.traps import LEDGER, spring
 
 
 class Receipt(Value):
@@ -45,7 +45,7 @@ def _pay(key: str, invoice: str, amount: float, currency: str, once: bool) -> Re
 
 
 def _ledger() -> Path:
-    return Path(os.environ["UPSTAIRS_EXAMPLE_LEDGER"])
+    return Path(os.environ[LEDGER])
 
 
 def _entries() -> list[dict[str, Any]]:
