@@ -99,7 +99,7 @@ register_script("echo", echo)
 class Scripted:
     """The scripted provider; without a script of its own it looks one up by the model of each request's route.
 
-    `requests` holds every request in order, for tests to look at.
+    With a script of its own, `requests` holds every request in order, for tests to look at.
     """
 
     name = PROVIDER
@@ -114,6 +114,7 @@ class Scripted:
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         self.requests: list[ModelRequest] = []
+        self._calls = 0
         self._function = script if callable(script) else None
         self._lines: Iterator[Line] | None = None if script is None or callable(script) else iter(script)
         self._seen: Recent[list[str]] = Recent()
@@ -125,7 +126,10 @@ class Scripted:
         """Return the script's next reply, streamed in pieces, or raise the failure it names."""
         check_request(request, PROVIDER, ())
         _check_seals(request)
-        self.requests.append(request)
+        self._calls += 1
+        if self._function is not None or self._lines is not None:
+            # A server's provider lives as long as the server: it keeps nothing.
+            self.requests.append(request)
         line = await self._next(request)
         if isinstance(line, ProviderError):
             raise line
@@ -146,7 +150,7 @@ class Scripted:
             line = next(self._lines, None)
             if line is None:
                 raise InvalidRequest(
-                    f"The script ended before call {len(self.requests)}; give it more replies.",
+                    f"The script ended before call {self._calls}; give it more replies.",
                     provider=PROVIDER,
                     model=request.route.model,
                 )
@@ -178,7 +182,7 @@ class Scripted:
             price=FREE,
             provider=PROVIDER,
             model=request.route.model,
-            request_id=f"scripted_{len(self.requests)}",
+            request_id=f"scripted_{self._calls}",
             output=parsed_output(request, parts, finish),
             diagnostics=reply.diagnostics,
         )

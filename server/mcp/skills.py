@@ -1,7 +1,8 @@
 """The skills extension (SEP-2640): the catalogue as `skills/list` and `skills/get`, its files as resources."""
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 from urllib.parse import quote
 
 import mcp_types as types
@@ -17,6 +18,10 @@ from skills.catalogue import Skill
 
 SKILLS = "io.modelcontextprotocol/skills"
 TTL_MS = 60_000
+MAX_DESCRIPTION = 1_024
+MAX_COMPATIBILITY = 500
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class GetSkillParams(types.RequestParams):
@@ -42,12 +47,11 @@ class SkillsList(Extension):
         )
 
     async def _list(self, call: Call, params: types.PaginatedRequestParams) -> HandlerResult:
-        skills = self._catalogue.visible(principal_of(call))
-        page, cursor = paged([_entry(skill) for skill in skills], params)
+        page, cursor = paged([_entry(skill) for skill in self._skills(call)], params)
         return {"skills": page, **({"nextCursor": cursor} if cursor else {}), **_cached()}
 
     async def _get(self, call: Call, params: GetSkillParams) -> HandlerResult:
-        for skill in self._catalogue.visible(principal_of(call)):
+        for skill in self._skills(call):
             if params.uri == skill_uri(skill):
                 return {"skill": _entry(skill), **_cached()}
         raise MCPError(
@@ -55,6 +59,24 @@ class SkillsList(Extension):
             f"There is no skill {params.uri[:200]!r}; skills/list shows those there are",
             {"uri": params.uri},
         )
+
+    def _skills(self, call: Call) -> list[Skill]:
+        """Return what the caller may see, without those that clients refuse, with the whole list they stand in."""
+        return [skill for skill in self._catalogue.visible(principal_of(call)) if _conforms(skill.source.front_matter)]
+
+
+def _conforms(front_matter: Mapping[str, Any]) -> bool:
+    """Tell whether front matter keeps the format to the letter; folders are read more leniently."""
+    metadata = front_matter.get("metadata", {})
+    return (
+        _NAME.fullmatch(front_matter["name"]) is not None
+        and len(front_matter["description"]) <= MAX_DESCRIPTION
+        and all(isinstance(front_matter.get(key, ""), str) for key in ("license", "allowed-tools"))
+        and isinstance(compatibility := front_matter.get("compatibility", "-"), str)
+        and 1 <= len(compatibility) <= MAX_COMPATIBILITY
+        and isinstance(metadata, dict)
+        and all(isinstance(value, str) for value in cast("dict[str, Any]", metadata).values())
+    )
 
 
 def skill_uri(skill: Skill, path: str = "SKILL.md") -> str:

@@ -36,6 +36,10 @@ async def served(database: Database, tmp_path: Path) -> AsyncGenerator[Served]:
     (folder / "guides").mkdir()
     (folder / "guides" / "how to.md").write_text("Aloud.\n")
     (folder / "dot.png").write_bytes(bytes(range(256)))
+    for name, more in (("odd_name", ""), ("long-winded", "x" * 2_000), ("rated", "\nmetadata: {stars: 5}")):
+        (folder.parent / name).mkdir()
+        text = f"---\nname: {name}\ndescription: Odd.{more}\n---\nOdd.\n"
+        (folder.parent / name / "SKILL.md").write_text(text)
     house.toolbox = Toolbox(Catalogue.load(library=folder.parent), CORE)
     async with serve(make_app(house)) as running:
         yield running
@@ -63,6 +67,19 @@ async def test_every_file_that_an_entry_names_is_there_and_is_what_its_digest_sa
             content = bytes_of(contents)
             assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (one["size"], one["digest"])
         assert (await ask("skills/get", uri=skill["uri"]))["result"]["skill"] == skill
+
+
+async def test_a_skill_that_strict_clients_would_refuse_is_learned_but_not_listed_by_the_extension(
+    served: Served,
+) -> None:
+    ask = Modern(f"{served.url}/mcp")
+    with anyio.fail_after(20):
+        tools = {tool["name"] for tool in (await ask("tools/list"))["result"]["tools"]}
+        assert {"learn_odd_name", "learn_long_winded", "learn_rated"} <= tools
+        assert [skill["frontmatter"]["name"] for skill in (await ask("skills/list"))["result"]["skills"]] == [
+            "word-counting"
+        ]
+        assert "error" in await ask("skills/get", uri="skill://rated/SKILL.md")
 
 
 async def test_a_skill_that_is_not_there_for_the_caller_is_an_error_that_names_it(served: Served) -> None:

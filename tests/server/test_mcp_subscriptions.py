@@ -1,6 +1,7 @@
 """Being told of changes: `resources/subscribe` on sessions of older eras, `subscriptions/listen` since 2026-07-28."""
 
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from server.http import make_app
 from server.mcp.subscriptions import MAX_STREAMS, MAX_URIS
 from tests.server.flat import Flat
 from tests.server.sdk import Crowded, sdk_client
-from tests.server.served import Served, serve
+from tests.server.served import ERAS, Era, Served, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +86,22 @@ async def test_a_session_is_told_of_its_runs_until_it_unsubscribes(served: Serve
             await flat.step(other, "one")
             await heard.next()
     assert heard.uris == [f"run://{run.run_id}", f"run://{other.run_id}/events"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_nothing_is_watched_any_more_for_a_client_that_has_gone(served: Served, flat: Flat, era: Era) -> None:
+    run = await flat.run()
+    uri = f"run://{run.run_id}"
+    with anyio.fail_after(20):
+        async with sdk_client(served, era) as client, AsyncExitStack() as stack:
+            if era == "legacy":
+                await subscribe(client, uri)
+            else:
+                await stack.enter_async_context(client.listen(resource_subscriptions=[uri]))
+            while not vars(flat.hub)["_waiting"]:
+                await anyio.lowlevel.checkpoint()
+        while vars(flat.hub)["_waiting"]:
+            await anyio.lowlevel.checkpoint()
 
 
 async def test_a_session_can_watch_its_inbox_and_a_task(served: Served, flat: Flat) -> None:

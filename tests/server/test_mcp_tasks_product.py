@@ -104,4 +104,5 @@ async def test_a_task_that_waits_for_a_person_outlives_its_server(tmp_path: Path
             found = await until(ask, task_id, "completed")
     result = found["result"]["structuredContent"]["result"]
     assert result["outcome"] == "decided"
-    assert (result["output"]["decision"], result["output"]["values"]) == ("approve", {"note": "fine"})
+    assert result["output"]["decision"] == "approve"
+    assert "fine" in json.dumps(result["output"])
