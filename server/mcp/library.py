@@ -33,62 +33,64 @@ class LibraryResources(Forms):
         self._content = services.content
         self._interactions = services.interactions
         self._definitions = services.definitions
+        super().__init__([*self._content_forms(), *self._versioned_forms()], house.settings.limits.max_result_bytes)
+
+    def _content_forms(self) -> Sequence[Form]:
+        return [
+            Form.of(
+                "content://{object}@{version}/text" + WINDOW,
+                "content-version-text",
+                "The text that was read from one version of an object",
+                "text/plain",
+                self._text,
+            ),
+            Form.of(
+                "content://{object}/text" + WINDOW,
+                "content-text",
+                "The text that was read from an object",
+                "text/plain",
+                self._text,
+            ),
+            Form.of(
+                "content://{object}@{version}{#place}",
+                "content-passage",
+                "The exact text at a citation's anchor",
+                "text/plain",
+                self._passage,
+            ),
+            Form.of(
+                "content://search{?query,collection}",
+                "content-search",
+                "Passages that answer `query`, with citations; `collection` by id or name",
+                JSON,
+                self._search,
+            ),
+            Form.of("content://{object}@{version}", "content-version", "An object at one version", JSON, self._object),
+            Form.of("content://{object}", "content", "An object: type, properties, version", JSON, self._object),
+        ]
+
+    def _versioned_forms(self) -> Sequence[Form]:
         prompt, process = self._prompt, self._process
-        super().__init__(
-            [
-                Form.of(
-                    "content://{object}@{version}/text" + WINDOW,
-                    "content-version-text",
-                    "The text that was read from one version of an object",
-                    "text/plain",
-                    self._text,
-                ),
-                Form.of(
-                    "content://{object}/text" + WINDOW,
-                    "content-text",
-                    "The text that was read from an object",
-                    "text/plain",
-                    self._text,
-                ),
-                Form.of(
-                    "content://{object}@{version}{#place}",
-                    "content-passage",
-                    "The exact text at a citation's anchor",
-                    "text/plain",
-                    self._passage,
-                ),
-                Form.of(
-                    "content://search{?query,collection}",
-                    "content-search",
-                    "Passages that answer `query`, with citations; `collection` by id or name",
-                    JSON,
-                    self._search,
-                ),
-                Form.of(
-                    "content://{object}@{version}", "content-version", "An object at one version", JSON, self._object
-                ),
-                Form.of("content://{object}", "content", "An object: type, properties, version", JSON, self._object),
-                Form.of(
-                    "interaction://{name}@{version}/rendered{?parameters}",
-                    "prompt-version-rendered",
-                    "The messages of a prompt at one version; `parameters` is a JSON object",
-                    JSON,
-                    self._rendered,
-                ),
-                Form.of(
-                    "interaction://{name}/rendered{?parameters}",
-                    "prompt-rendered",
-                    "The messages of a prompt as it is called now; `parameters` is a JSON object",
-                    JSON,
-                    self._rendered,
-                ),
-                Form.of("interaction://{name}@{version}", "prompt-version", "A prompt at one version", PROMPT, prompt),
-                Form.of("interaction://{name}", "prompt", "A prompt as it is called now", PROMPT, prompt),
-                Form.of("process://{name}@{version}", "process-version", "A definition at one version", YAML, process),
-                Form.of("process://{name}", "process", "A definition as it is started now", YAML, process),
-            ],
-            house.settings.limits.max_result_bytes,
-        )
+        return [
+            Form.of(
+                "interaction://{name}@{version}/rendered{?parameters}",
+                "prompt-version-rendered",
+                "The messages of a prompt at one version; `parameters` is a JSON object",
+                JSON,
+                self._rendered,
+            ),
+            Form.of(
+                "interaction://{name}/rendered{?parameters}",
+                "prompt-rendered",
+                "The messages of a prompt as it is called now; `parameters` is a JSON object",
+                JSON,
+                self._rendered,
+            ),
+            Form.of("interaction://{name}@{version}", "prompt-version", "A prompt at one version", PROMPT, prompt),
+            Form.of("interaction://{name}", "prompt", "A prompt as it is called now", PROMPT, prompt),
+            Form.of("process://{name}@{version}", "process-version", "A definition at one version", YAML, process),
+            Form.of("process://{name}", "process", "A definition as it is started now", YAML, process),
+        ]
 
     async def resources(self, call: Call) -> Sequence[types.Resource]:
         """Return the published interactions and processes at the version that is called now."""
