@@ -62,7 +62,7 @@ nodes:
 async def house(tmp_path: Path) -> AsyncGenerator[EngineHouse]:
     with anyio.fail_after(40):
         async with engine_house(tmp_path / "data") as opened:
-            opened.tools["erp.pay"] = _pay
+            opened.tools["erp.pay"] = pay
             yield opened
 
 
@@ -71,7 +71,7 @@ def fay() -> Principal:
     return Principal(tenant="local", subject="fay", roles=frozenset({"finance"}))
 
 
-def _pay(invocation: ToolInvocation) -> ToolOutcome:
+def pay(invocation: ToolInvocation) -> ToolOutcome:
     return ToolOutcome(outcome="ok", value={"paid": invocation.arguments["amount"], "key": invocation.key})
 
 
