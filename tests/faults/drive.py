@@ -33,24 +33,27 @@ def drive(
     *,
     cut: Sequence[int] = (),
     kill: Callable[[], None] | None = None,
+    deaths: int = 0,
 ) -> Driven:
     """Start a process, have fay approve what it asks, and return it ended, whatever happens to the server meanwhile.
 
     `cut` are numbers of events of the run and its agents; right after each of them `kill` is called, which is to kill
-    the server and its Temporal unless something else is given.
+    the server and its Temporal unless something else is given. The run is over when the store and Temporal say so and
+    the server has died `deaths` times: the last of them may come when the end is already written.
     """
     key = new_id("test")
     with _cutting(house, key, cut, kill or house.kill) as cutter, house.looking() as look:
-        before = len(house.starts)
+        starts = len(house.starts)
         started = house.call("start_process", None, process=process, input=given, idempotency_key=key)
         driven = Driven(started["run_id"])
-        _follow(house, look, driven, key)
-        driven.deaths = len(house.starts) - before
+        _follow(house, look, driven, key, starts + deaths)
+        driven.deaths = len(house.starts) - starts
+    until(lambda: house.workflow_over(driven.run_id), STILL_S, "the workflow is over")
     assert cutter.cuts == len(cut), f"the run ended after {cutter.cuts} of {len(cut)} cuts"
     return driven
 
 
-def _follow(house: FaultHouse, look: Any, driven: Driven, key: str) -> None:
+def _follow(house: FaultHouse, look: Any, driven: Driven, key: str, starts: int) -> None:
     seen, since = -1, time.monotonic()
     died: float | None = None
     while True:
@@ -64,7 +67,7 @@ def _follow(house: FaultHouse, look: Any, driven: Driven, key: str) -> None:
                 driven.recovered.append(now - died)
             seen, since, died = events, now, None
         status = look("SELECT status FROM runs WHERE run_id = ?", driven.run_id)[0][0]
-        if status in OVER and not house.ended():
+        if status in OVER and not house.ended() and len(house.starts) >= starts:
             return
         assert now - since < STILL_S, f"run {driven.run_id} stands still as {status}: {house.log()[-3000:]}"
         for (task_id,) in look("SELECT task_id FROM tasks WHERE run_id = ? AND status = 'open'", driven.run_id):

@@ -13,6 +13,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import anyio
+from temporalio.client import Client, WorkflowExecutionStatus
+
 import examples
 from engine.errors import Problem, Unavailable
 from server import stdio
@@ -228,6 +231,16 @@ class FaultHouse:
     def publish(self, kind: str, name: str, text: str) -> Row:
         """Publish a prompt (`interactions`) or a process (`processes`)."""
         return self.put(f"/api/{kind}/{name}", text.encode())
+
+    def workflow_over(self, run_id: str) -> bool:
+        """Tell whether Temporal has nothing left to do for a run."""
+        return anyio.run(self._workflow_over, run_id)
+
+    async def _workflow_over(self, run_id: str) -> bool:
+        running = read_running(self.folder)
+        client = await Client.connect(running.address, namespace=running.namespace)
+        description = await client.get_workflow_handle(f"local/{run_id}").describe()
+        return description.status is not WorkflowExecutionStatus.RUNNING
 
     # --- a look from outside ------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ INVOICE = {"document": "NI-1"}
 
 def cut(house: FaultHouse, process: str, place: str) -> Driven:
     set_trap(house.trap, place)
-    driven = drive(house, process, INVOICE)
+    driven = drive(house, process, INVOICE, deaths=1)
     assert driven.deaths == 1
     recovered.extend(driven.recovered)
     return driven
