@@ -93,13 +93,11 @@ class SqlRunStore:
     async def _root(self, connection: AsyncConnection, tenant: str, parent_id: str | None, run_id: str) -> str:
         if parent_id is None:
             return run_id
-        return (
-            await connection.execute(
-                sa.select(tables.runs.c.root_id).where(
-                    tables.runs.c.tenant == tenant, tables.runs.c.run_id == parent_id
-                )
-            )
-        ).scalar_one()
+        query = sa.select(tables.runs.c.root_id).where(*_is(RunRef(tenant=tenant, run_id=parent_id)))
+        root = (await connection.execute(query)).scalar_one_or_none()
+        if root is None:
+            raise NotFound(f"there is no run {parent_id} to be the parent; start the run without one")
+        return root
 
     async def _existing(
         self, connection: AsyncConnection, principal: Principal, run_id: str, key: str | None

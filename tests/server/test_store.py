@@ -107,6 +107,14 @@ async def test_a_run_of_another_tenant_does_not_exist(store: SqlRunStore, alice:
     assert await store.tasks(mallory) == []
 
 
+async def test_a_run_of_another_tenant_is_no_parent(store: SqlRunStore, alice: Principal, mallory: Principal) -> None:
+    run, _ = await store.create(alice, START)
+    child, _ = await store.create(alice, START.model_copy(update={"parent_id": run.run_id}))
+    assert child.root_id == run.run_id
+    with pytest.raises(NotFound, match="parent"):
+        await store.create(mallory, START.model_copy(update={"parent_id": run.run_id}))
+
+
 async def test_without_a_role_one_sees_ones_own_runs_alone(store: SqlRunStore, alice: Principal) -> None:
     run, _ = await store.create(alice, START)
     carol = Principal(tenant="local", subject="carol")
