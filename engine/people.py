@@ -100,9 +100,7 @@ class People:
             Change(
                 run=self._run,
                 key=f"{draft.task_id}/opened",
-                status="waiting",
                 position=position,
-                waits_for=f"{draft.kind}: {draft.title}",
                 opened=(draft,),
                 audit=(
                     AuditDraft(
@@ -116,22 +114,12 @@ class People:
             )
         )
         try:
-            answer = await asyncio.wait_for(asyncio.shield(waiter), _seconds_until(draft.deadline))
+            return await asyncio.wait_for(asyncio.shield(waiter), _seconds_until(draft.deadline))
         except TimeoutError:
-            answer = await self._expire(draft, waiter)
+            return await self._expire(draft, waiter)
         except asyncio.CancelledError:
             await self._withdraw(draft)
             raise
-        waits_for = ", ".join(f"{other.kind}: {other.title}" for other in self.waiting)
-        await apply_change(
-            Change(
-                run=self._run,
-                key=f"{draft.task_id}/resumed",
-                status="waiting" if self.waiting else "running",
-                waits_for=waits_for,
-            )
-        )
-        return answer
 
     async def _expire(self, draft: TaskDraft, waiter: "asyncio.Future[TaskAnswer]") -> TaskAnswer | None:
         if draft.task_id in self.closed:

@@ -225,7 +225,8 @@ class TaskMoved(Value):
 class Change(Value):
     """Everything that one step changes in the record of a run, in one transaction.
 
-    A change is applied once per `key`; fields left at None stay as they are. `spent` is added, not set.
+    A change is applied once per `key`; fields left at None stay as they are. `spent` is added, not set. A run that is
+    running or waiting is `waiting` as long as it has open tasks, and `waits_for` then names them.
     """
 
     run: RunRef

@@ -82,14 +82,34 @@ class ToolSpec(Value):
 Part = Annotated[Text | Media | Reasoning | ToolCall | ToolResult, Field(discriminator="type")]
 
 
+class Sent(Value):
+    """The request behind a turn as the wire wrote it: digests of its parts, and how many messages there were.
+
+    The next request of the same wire compares itself with it, in any process, and so knows what it has changed.
+    `reusable` is what a cache could give the next request at best, in tokens.
+    """
+
+    model: str
+    tools: str
+    system: str
+    messages: str
+    count: int
+    reusable: int = 0
+
+
 class Native(Value):
-    """A provider's own blocks, verbatim and in order; `renderer` is the version that wrote the request around them."""
+    """A provider's own blocks, verbatim and in order; `renderer` is the version that wrote the request around them.
+
+    `reply_id` is the provider's own id of the answer, by which the next request asks why its cache was missed.
+    """
 
     provider: str
     api: str
     model: str
     blocks: tuple[JsonValue, ...]
     renderer: int = 1
+    reply_id: str | None = None
+    sent: Sent | None = None
 
 
 class Message(Value):
@@ -137,6 +157,39 @@ class Usage(Value):
     tool_prompt: int = 0
     server_tools: dict[str, int] = {}
     raw: dict[str, JsonValue] = {}
+
+
+class CacheFacts(Value):
+    """What the prompt cache gave to one call. `hit`: all that an earlier turn had made reusable was read.
+
+    After a miss `missed_tokens` says how much was not read, as far as it is known, and `reason` why: the provider's
+    own word where it gives one (`tools_changed`, …), else what the comparison with the last turn's request shows.
+    """
+
+    hit: bool
+    read: int
+    missed_tokens: int | None = None
+    reason: str | None = None
+
+
+class Quota(Value):
+    """One quota of an account: how much in a window, what is left of it, in how many seconds it is full again."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    resets_in_s: float | None = None
+
+
+class RateFacts(Value):
+    """What the headers of an answer tell about the account's quotas; None where they tell nothing.
+
+    `tokens` is a quota on input and output together.
+    """
+
+    requests: Quota | None = None
+    input_tokens: Quota | None = None
+    output_tokens: Quota | None = None
+    tokens: Quota | None = None
 
 
 FinishKind = Literal[
@@ -204,6 +257,8 @@ class ModelReply(Value):
     model: str
     request_id: str | None = None
     output: JsonValue = None
+    cache: CacheFacts | None = None
+    rates: RateFacts | None = None
     diagnostics: dict[str, JsonValue] = {}
 
     @property

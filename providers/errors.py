@@ -7,10 +7,14 @@ The waiting itself is never done here: a durable timer or the capacity gate read
 from typing import Any, ClassVar
 
 from engine.errors import Problem
+from engine.transcript import RateFacts
 
 
 class ProviderError(Problem):
-    """A model call failed. `retry_after_s` is what the provider asked for, in seconds, or None if it said nothing."""
+    """A model call failed. `retry_after_s` is what the provider asked for, in seconds, or None if it said nothing.
+
+    `rates` are the account's quotas as the failed answer told them.
+    """
 
     code = "provider_error"
     advice: ClassVar[str] = ""
@@ -25,12 +29,14 @@ class ProviderError(Problem):
         request_id: str | None = None,
         retry_after_s: float | None = None,
         retryable: bool | None = None,
+        rates: RateFacts | None = None,
         **details: Any,
     ) -> None:
         self.provider = provider
         self.model = model
         self.request_id = request_id
         self.retry_after_s = retry_after_s
+        self.rates = rates
         self.retryable = self.retryable_as_a_rule if retryable is None else retryable
         super().__init__(
             f"{message} {self.advice}".strip(),
@@ -39,6 +45,7 @@ class ProviderError(Problem):
             request_id=request_id,
             retryable=self.retryable,
             retry_after_s=retry_after_s,
+            rates=rates.model_dump(mode="json", exclude_none=True) if rates else None,
             **details,
         )
 

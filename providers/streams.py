@@ -6,15 +6,13 @@ The SDKs carry the bytes; they accept streams that end early and events that are
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, cast
 
 import anyio
 import httpx2
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
-from engine.transcript import Delta
+from engine.transcript import Delta, RateFacts
 from providers.base import OnDelta
 from providers.errors import (
     ContextFull,
@@ -28,6 +26,7 @@ from providers.errors import (
     SpendLimit,
     Unauthorized,
 )
+from providers.rates import rate_facts, retry_after
 from providers.wire import strict_json
 
 DRAIN_S = 0.2
@@ -91,26 +90,6 @@ def error_kind(status: int | None, words: list[str], message: str) -> type[Provi
     return ProviderUnavailable if status in (408, 409) or status >= 500 else InvalidRequest
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `retry-after-ms` or `retry-after` (seconds or an HTTP date) ask for, or None."""
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        try:
-            return max(0.0, float(value) * scale)
-        except ValueError:
-            continue
-    try:
-        date = parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return max(0.0, (date - datetime.now(UTC)).total_seconds()) if date.tzinfo else None
-
-
-def rate_limits(headers: Mapping[str, str]) -> dict[str, JsonValue]:
-    """Return the headers in which providers tell what is left of the quota, by their own names."""
-    return {name: value for name, value in headers.items() if "ratelimit-" in name}
-
-
 class EventDecoder:
     """Turns chunks of bytes into the data of server-sent events; an event without its blank line is never given out."""
 
@@ -148,26 +127,35 @@ class Attempt:
         self.model = model
         self.request_id: str | None = None
         self.headers: Mapping[str, str] = {}
+        self.rates: RateFacts | None = None
 
     def opened(self, headers: Mapping[str, str], request_id: str | None) -> None:
         """Note the head of the answer."""
         self.headers = headers
         self.request_id = request_id
+        self.rates = rate_facts(headers)
 
     def failure(self, kind: type[ProviderError], message: str, **details: Any) -> ProviderError:
         """Return an error of `kind` about this attempt."""
-        return kind(message, provider=self.provider, model=self.model, request_id=self.request_id, **details)
+        return kind(
+            message,
+            provider=self.provider,
+            model=self.model,
+            request_id=self.request_id,
+            rates=self.rates,
+            **details,
+        )
 
     def refused(self, status: int, headers: Mapping[str, str], body: object) -> ProviderError:
         """Return the error for an HTTP answer of 4xx or 5xx with its decoded `body`."""
-        self.request_id = headers.get("request-id") or headers.get("x-request-id")
+        self.opened(headers, headers.get("request-id") or headers.get("x-request-id"))
         fields = cast(dict[str, Any], body) if isinstance(body, dict) else {}
         fields = fields["error"] if isinstance(fields.get("error"), dict) else fields
-        return self._named(status, fields, retry_after(headers), rate_limits(headers))
+        return self._named(status, fields)
 
     def broken(self, error: Mapping[str, Any]) -> ProviderError:
         """Return the error for an error event inside a stream that had begun well."""
-        return self._named(None, error, retry_after(self.headers), rate_limits(self.headers))
+        return self._named(None, error)
 
     def cut(self, error: Exception) -> ProviderError:
         """Return the error for a connection that could not be made, fell silent or broke off."""
@@ -221,9 +209,7 @@ class Attempt:
             raise self.failure(MalformedReply, f"{self.provider} sent an event that is not a JSON object.")
         return event
 
-    def _named(
-        self, status: int | None, error: Mapping[str, Any], wait: float | None, limits: dict[str, JsonValue]
-    ) -> ProviderError:
+    def _named(self, status: int | None, error: Mapping[str, Any]) -> ProviderError:
         details = error.get("details")
         inner = details.get("error_code") if isinstance(details, dict) else None
         words = [word for word in (inner, error.get("code"), error.get("type")) if isinstance(word, str)]
@@ -235,8 +221,7 @@ class Attempt:
             f"{self.provider} {answered}{f' ({words[0]})' if words else ''}: {text}",
             status=status,
             reason=words[0] if words else None,
-            rate_limits=limits,
-            retry_after_s=wait if kind.retryable_as_a_rule else None,
+            retry_after_s=retry_after(self.headers) if kind.retryable_as_a_rule else None,
         )
 
 

@@ -33,6 +33,9 @@ from server.store import audit as chain
 POLL_S = 0.25
 """How often a wait looks for changes made by another process; this process's own wake it at once."""
 
+KEPT = ("position", "result", "error")
+"""The fields of a change that are set where it gives them."""
+
 SEES_ALL = ("viewer", "operator", "approver", "administrator")
 
 
@@ -176,6 +179,11 @@ class SqlRunStore:
         drafts += await tasks.open_tasks(connection, change)
         drafts += await tasks.close_tasks(connection, change)
         drafts += await tasks.move_tasks(connection, change)
+        waits_for = change.waits_for
+        if change.opened or change.closed:
+            waits_for = await tasks.waiting_for(connection, change.run)
+            if status in ("running", "waiting"):
+                status = "waiting" if waits_for else "running"
         if status != run.status:
             data: dict[str, JsonValue] = {"status": status, "was": run.status}
             if change.error:
@@ -193,9 +201,9 @@ class SqlRunStore:
             "audit_head": head,
             "spent": run.spent.plus(change.spent).model_dump(mode="json"),
             **{
-                name: getattr(change, name)
-                for name in ("position", "waits_for", "result", "error")
-                if getattr(change, name) is not None
+                name: value
+                for name, value in (*((name, getattr(change, name)) for name in KEPT), ("waits_for", waits_for))
+                if value is not None
             },
             **({"finished_at": now} if ending else {}),
         }

@@ -77,6 +77,17 @@ async def move_tasks(connection: AsyncConnection, change: Change) -> list[EventD
     return events
 
 
+async def waiting_for(connection: AsyncConnection, run: RunRef) -> str:
+    """Return what a run waits for people to do, in words; empty when it waits for nobody."""
+    table = tables.tasks
+    query = (
+        sa.select(table.c.kind, table.c.title)
+        .where(table.c.tenant == run.tenant, table.c.run_id == run.run_id, table.c.status == "open")
+        .order_by(table.c.created_at, table.c.task_id)
+    )
+    return ", ".join(f"{row.kind}: {row.title}" for row in await connection.execute(query))
+
+
 async def cancel_open(connection: AsyncConnection, run: RunRef) -> None:
     """Close what is still open when a run ends: nobody waits for an answer any more."""
     table = tables.tasks
