@@ -23,6 +23,7 @@ from server.activities.agent import AgentWork, agent_activities
 from server.activities.intake import intake_activities, receive_file
 from server.activities.process import process_activities
 from server.activities.runs import run_activities
+from server.activities.transcripts import Transcripts
 from server.codec import make_data_converter
 from server.control import Runs
 from server.data_folder import DataFolder
@@ -93,7 +94,10 @@ class Platform:
 
     def activities(self) -> list[Callable[[Any], Awaitable[Any]]]:
         """Return every activity of the house."""
-        agents = AgentWork(self.runs, self.models, self.toolbox, self.services, self.content, self.hub)
+        transcripts = Transcripts(self.runs)
+        agents = AgentWork(
+            self.runs, self.models, self.toolbox, self.services, self.content, self.hub, transcripts
+        )
         return [
             *run_activities(self.runs),
             *agent_activities(agents),

@@ -8,6 +8,7 @@ come again in the same bytes. The order made here depends on the log alone, so t
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from engine.runs import Event, EventDraft
 from engine.transcript import Message, ToolCall, ToolResult
@@ -18,6 +19,19 @@ TURN = "turn.finished"
 the turn was made from."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event of the log, with its message where it is one."""
+
+    event: Event
+    message: Message | None
+
+
+def entry(event: Event) -> Entry:
+    """Read an event once; a transcript is assembled again for each turn."""
+    return Entry(event, Message.model_validate(event.data) if event.type == MESSAGE else None)
 
 
 def message_event(key: str, message: Message) -> EventDraft:
@@ -45,13 +59,14 @@ def call_name(call_id: str) -> str:
     return call_id if _PLAIN.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
 
 
-def assemble(events: Sequence[Event]) -> tuple[Message, ...]:
-    """Return the transcript from the events of types `MESSAGE` and `TURN`.
+def assemble(log: Sequence[Entry]) -> tuple[Message, ...]:
+    """Return the transcript from the entries of types `MESSAGE` and `TURN`.
 
     Results stand directly behind the turn that called, in the order of its calls; what people said stands behind
     them, and what a turn had not been sent yet stands behind that turn.
     """
-    sent = {assistant_key(_number(event, "turn")): _number(event, "seen") for event in events if event.type == TURN}
+    turns = [one.event for one in log if one.event.type == TURN]
+    sent = {assistant_key(_number(event, "turn")): _number(event, "seen") for event in turns}
     ordered: list[Message] = []
     called: tuple[ToolCall, ...] = ()
     answers: dict[str, ToolResult] = {}
@@ -64,10 +79,10 @@ def assemble(events: Sequence[Event]) -> tuple[Message, ...]:
         ordered.extend(message for seq, message in said if seq <= until)
         said[:] = [one for one in said if one[0] > until]
 
-    for event in events:
-        if event.type != MESSAGE:
+    for one in log:
+        message, event = one.message, one.event
+        if message is None:
             continue
-        message = Message.model_validate(event.data)
         if message.role == "tool":
             answers |= {part.call_id: part for part in message.parts if isinstance(part, ToolResult)}
         elif message.role == "assistant":
@@ -76,22 +91,8 @@ def assemble(events: Sequence[Event]) -> tuple[Message, ...]:
             called, answers = message.tool_calls, {}
         else:
             said.append((event.seq, message))
-    settle(events[-1].seq if events else 0)
+    settle(log[-1].event.seq if log else 0)
     return tuple(ordered)
-
-
-def find_call(events: Sequence[Event], turn: int, call_id: str) -> ToolCall:
-    """Return the call of a turn.
-
-    Raises:
-        KeyError: the log has no such call; it is written before any call is ordered.
-    """
-    for event in events:
-        if event.key == assistant_key(turn):
-            for call in Message.model_validate(event.data).tool_calls:
-                if call.id == call_id:
-                    return call
-    raise KeyError(f"turn {turn} has no call {call_id}")
 
 
 def _number(event: Event, name: str) -> int:

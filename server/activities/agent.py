@@ -1,21 +1,14 @@
 """Activities of the agent loop: plan, model turn, tool call; everything long lies in the run's log."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic import JsonValue
 from temporalio import activity
 
 from content.objects import ContentStore
-from engine.agent.log import (
-    MESSAGE,
-    TURN,
-    assemble,
-    assistant_key,
-    finished_key,
-    message_event,
-)
+from engine.agent.log import TURN, assemble, assistant_key, finished_key, message_event
 from engine.errors import Invalid
 from engine.ports import (
     AgentAnswer,
@@ -32,7 +25,7 @@ from engine.ports import (
     model_turn,
     plan_agent,
 )
-from engine.runs import Change, Event, EventDraft, Recorded, RunRef, StartedWorkflow
+from engine.runs import Change, EventDraft, Recorded, RunRef, StartedWorkflow
 from engine.transcript import (
     Delta,
     Media,
@@ -50,8 +43,9 @@ from engine.values import Principal, canonical_json
 from providers.base import provider_names
 from providers.output import output_errors, schema_validator
 from providers.wire import strict_json
-from server.activities.agent_calls import LOGGED, PLAN, AgentWork, append, call_ref, planned, run_call, unless_over
+from server.activities.agent_calls import AgentWork, append, call_ref, run_call, unless_over
 from server.activities.guard import implements
+from server.activities.transcripts import PLAN, Transcript
 from server.hub import Hub, LiveDelta
 from server.models import Routed
 from skills.toolbox import Toolbox
@@ -177,16 +171,17 @@ async def _turn(work: AgentWork, order: TurnOrder) -> TurnMade:
     """Make one model call from the log; a turn that was made before a crash is paid for and is not made again."""
     run = await work.runs.load(order.run)
     task = AgentTask.model_validate(run.input)
-    log = list(await work.runs.log(order.run, types=LOGGED))
+    log = await work.transcripts.read(order.run)
     known = _already(log, order.turn)
     if known is not None:
         return _made(work, order, task, log, *known)
     await _note_start(work, order)
-    log += await work.runs.log(order.run, after=log[-1].seq, types=LOGGED)
+    await work.transcripts.read(order.run)
+    seen = log.seq
     request = ModelRequest(
         route=order.route,
-        messages=assemble(log),
-        tools=planned(log),
+        messages=assemble(log.entries),
+        tools=log.planned(),
         tool_choice="none" if order.closing else "auto",
         output_schema=task.output_schema,
         max_output_tokens=MAX_OUTPUT_TOKENS,
@@ -194,21 +189,19 @@ async def _turn(work: AgentWork, order: TurnOrder) -> TurnMade:
     )
     provider = await work.models.provider(order.run.tenant, order.route.provider)
     reply = await unless_over(work, order.run, provider.generate(request, _stream(work.hub, order)))
-    seen = log[-1].seq
     await _keep_turn(work, order, reply, seen)
     return _made(work, order, task, log, reply, seen)
 
 
-def _already(log: Sequence[Event], turn: int) -> tuple[ModelReply, int] | None:
+def _already(log: Transcript, turn: int) -> tuple[ModelReply, int] | None:
     """Return the reply of a turn that stands in the log, and the number of the last event that it was made from."""
-    by_key = {event.key: event.data for event in log}
-    finished = by_key.get(finished_key(turn))
-    if finished is None:
+    finished, message = log.event(finished_key(turn)), log.message(assistant_key(turn))
+    if finished is None or message is None:
         return None
-    reply, seen = finished["reply"], finished["seen"]
+    reply, seen = finished.data["reply"], finished.data["seen"]
     assert isinstance(reply, dict)
     assert isinstance(seen, int)
-    return ModelReply.model_validate({**reply, "message": by_key[assistant_key(turn)]}), seen
+    return ModelReply.model_validate({**reply, "message": message}), seen
 
 
 async def _note_start(work: AgentWork, order: TurnOrder) -> None:
@@ -254,7 +247,7 @@ async def _keep_turn(work: AgentWork, order: TurnOrder, reply: ModelReply, seen:
 
 
 def _made(
-    work: AgentWork, order: TurnOrder, task: AgentTask, log: Sequence[Event], reply: ModelReply, seen: int
+    work: AgentWork, order: TurnOrder, task: AgentTask, log: Transcript, reply: ModelReply, seen: int
 ) -> TurnMade:
     called = reply.message.tool_calls
     problem = None if called and not order.closing else _contract_error(task, reply)
@@ -284,14 +277,15 @@ def _contract_error(task: AgentTask, reply: ModelReply) -> str | None:
 async def _hear(work: AgentWork, message: UserMessage) -> Recorded:
     """Append what a person said once; the number is that of the message, also when it is said again."""
     await append(work, message.run, message.key, user(message.text))
-    log = await work.runs.log(message.run, types=(MESSAGE,))
-    return Recorded(last_seq=next(event.seq for event in log if event.key == message.key))
+    said = (await work.transcripts.read(message.run)).event(message.key)
+    assert said is not None
+    return Recorded(last_seq=said.seq)
 
 
 async def _answer(work: AgentWork, ref: RunRef) -> AgentAnswer:
-    run, log = await asyncio.gather(work.runs.load(ref), work.runs.log(ref, types=(MESSAGE, TURN)))
+    run, log = await asyncio.gather(work.runs.load(ref), work.transcripts.read(ref))
     task = AgentTask.model_validate(run.input)
-    last = [message for message in assemble(log) if message.role == "assistant"][-1]
+    last = [message for message in assemble(log.entries) if message.role == "assistant"][-1]
     if task.output_schema is None:
         return AgentAnswer(value=last.text)
     return AgentAnswer(value=strict_json(last.text))

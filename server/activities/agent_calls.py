@@ -1,30 +1,27 @@
 """The tool calls of agents: whether one may be made at all, and making it; arguments and results lie in the log."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
 from content.objects import ContentStore
-from engine.agent.log import MESSAGE, TURN, call_name, find_call, message_event, result_key
+from engine.agent.log import call_name, message_event, result_key
 from engine.agent.state import call_fingerprint
 from engine.errors import Conflict, Invalid, Problem
 from engine.ports import AgentToolCall, AgentToolDone, CallRef, ToolOutcome
-from engine.runs import Change, Event, EventDraft, Recorded, RunRef
-from engine.transcript import Message, ToolCall, ToolResult, ToolSpec
+from engine.runs import Change, EventDraft, Recorded, RunRef
+from engine.transcript import Message, ToolCall, ToolResult
 from engine.values import Principal, canonical_json, digest
 from server.activities.keeping import keep_as_artifact
+from server.activities.transcripts import Transcript, Transcripts
 from server.hub import Hub
 from server.models import Models
 from server.store.runs import SqlRunStore
 from skills.services import Services, ToolContext
 from skills.toolbox import Ran, Resolved, Toolbox, failed
-
-PLAN = "agent.plan"
-LOGGED = (MESSAGE, TURN, PLAN)
-"""The events that a turn is made from."""
 
 MAX_TARGET = 300
 LOOK_S = 0.5
@@ -43,19 +40,10 @@ class AgentWork:
     services: Services
     content: ContentStore
     hub: Hub
+    transcripts: Transcripts
 
 
-def planned(log: Sequence[Event]) -> tuple[ToolSpec, ...]:
-    """Return the tools of a run, as they were fixed at its start."""
-    for event in log:
-        if event.type == PLAN:
-            listed = event.data["tools"]
-            assert isinstance(listed, list)
-            return tuple(ToolSpec.model_validate(spec) for spec in listed)
-    raise Invalid("this agent run has no plan in its log")
-
-
-def call_ref(work: AgentWork, principal: Principal, call: ToolCall, log: Sequence[Event]) -> CallRef:
+def call_ref(work: AgentWork, principal: Principal, call: ToolCall, log: Transcript) -> CallRef:
     """Return a call as the workflow handles it; one that will be refused anyway asks nobody for approval."""
     try:
         resolved = admitted(work, principal, call, log)
@@ -79,7 +67,7 @@ def _target(resolved: Resolved) -> str:
     return text if len(text) <= MAX_TARGET else f"{text[:MAX_TARGET]}… sha256:{digest(arguments)[:16]}"
 
 
-def admitted(work: AgentWork, principal: Principal, call: ToolCall, log: Sequence[Event]) -> Resolved:
+def admitted(work: AgentWork, principal: Principal, call: ToolCall, log: Transcript) -> Resolved:
     """Return what a call means, if this run may make it.
 
     Raises:
@@ -89,25 +77,15 @@ def admitted(work: AgentWork, principal: Principal, call: ToolCall, log: Sequenc
     if call.malformed is not None:
         raise Invalid(f"the arguments of {call.name} are not valid JSON: {call.malformed[:500]}. Make the call again.")
     resolved = work.toolbox.resolve(acting(principal), call.name, call.arguments)
-    tools = {spec.name: spec for spec in planned(log)}
+    tools = {spec.name: spec for spec in log.planned()}
     spec = tools.get(resolved.spec.name)
     if spec is None:
         raise Invalid(f"{resolved.spec.name} is not among the tools of this run; you have: {', '.join(sorted(tools))}")
     # `use_tool` carries the ticket that the lesson ends with; a call by name is known from the lesson's answer.
-    if spec.deferred and call.name == spec.name and spec.name not in _revealed(log):
+    if spec.deferred and call.name == spec.name and spec.name not in log.revealed:
         raise Invalid(f"{spec.name} belongs to a skill that you have not learned; call learn_{spec.skill} first")
     resolved.tool.parse(resolved.arguments)
     return resolved
-
-
-def _revealed(log: Sequence[Event]) -> set[str]:
-    results = [part for event in log if event.type == MESSAGE for part in _parts(event) if part.get("reveals")]
-    return {spec["name"] for result in results for spec in result["reveals"]}
-
-
-def _parts(event: Event) -> list[dict[str, Any]]:
-    parts: Any = event.data["parts"]
-    return parts
 
 
 def acting(principal: Principal) -> Principal:
@@ -117,13 +95,12 @@ def acting(principal: Principal) -> Principal:
 
 async def run_call(work: AgentWork, order: AgentToolCall) -> AgentToolDone:
     """Answer one call of a turn once: a repeat after its answer was recorded gives the recorded one."""
-    log = await work.runs.log(order.run, types=LOGGED)
-    call = find_call(log, order.turn, order.call.call_id)
+    log = await work.transcripts.read(order.run)
+    call = log.call(order.turn, order.call.call_id)
     key = result_key(order.turn, call.id)
-    for event in log:
-        if event.key == key:
-            known = ToolResult.model_validate(_parts(event)[0])
-            return _done(order, known, "error" if known.is_error else "ok")
+    if (answered := log.message(key)) is not None:
+        (known,) = (part for part in answered.parts if isinstance(part, ToolResult))
+        return _done(order, known, "error" if known.is_error else "ok")
     ran = await _make(work, order, call, log)
     result = ToolResult(
         call_id=call.id,
@@ -136,7 +113,7 @@ async def run_call(work: AgentWork, order: AgentToolCall) -> AgentToolDone:
     return _done(order, result, ran.outcome.outcome)
 
 
-async def _make(work: AgentWork, order: AgentToolCall, call: ToolCall, log: Sequence[Event]) -> Ran:
+async def _make(work: AgentWork, order: AgentToolCall, call: ToolCall, log: Transcript) -> Ran:
     if order.refusal is not None:
         return Ran(ToolOutcome(outcome="error", text=order.refusal))
     try:

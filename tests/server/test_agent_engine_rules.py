@@ -12,7 +12,7 @@ from engine.agent.log import (
     assemble,
     assistant_key,
     call_name,
-    find_call,
+    entry,
     finished_key,
     message_event,
     result_key,
@@ -21,6 +21,7 @@ from engine.agent.state import AgentState, call_fingerprint, last_turn_by, loop_
 from engine.runs import Event, EventDraft
 from engine.transcript import Message, Text, ToolCall, ToolResult, system, user
 from engine.values import Budget, Spent, new_id
+from server.activities.transcripts import Transcript
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -57,7 +58,7 @@ def outline(events: list[Event]) -> list[str]:
     """Return the transcript in one word for each message."""
     return [
         "+".join(part.call_id for part in message.parts if isinstance(part, ToolResult)) or message.text or message.role
-        for message in assemble(events)
+        for message in assemble([entry(event) for event in events])
     ]
 
 
@@ -66,9 +67,11 @@ def test_answers_stand_behind_their_turn_in_the_order_of_the_calls_and_people_be
     turn = (said(1, "a", "b"), finished(1, 2))
     log = log_of(*opening, *turn, answered(1, "b"), spoken("wait"), answered(1, "a"), said(2, text="done"))
     assert outline(log) == ["rules", "task", "assistant", "a+b", "wait", "done"]
-    assert find_call(log, 1, "b").id == "b"
+    read = Transcript()
+    read.extend(log)
+    assert read.call(1, "b").id == "b"
     with pytest.raises(KeyError, match="no call c"):
-        find_call(log, 1, "c")
+        read.call(1, "c")
 
 
 def test_what_a_turn_was_not_sent_stands_behind_it() -> None:
@@ -84,7 +87,7 @@ def test_the_transcript_of_a_growing_log_only_grows() -> None:
     drafts += [answered(1, "a"), spoken("mid"), said(2, text="two"), finished(2, 6), spoken("end")]
     log = log_of(*drafts)
     sent = {1: 2, 2: 6, 3: len(log)}
-    requests = [assemble([event for event in log if event.seq <= seen]) for seen in sent.values()]
+    requests = [assemble([entry(event) for event in log if event.seq <= seen]) for seen in sent.values()]
     for before, after in itertools.pairwise(requests):
         assert after[: len(before)] == before
     assert [event.type for event in log].count(MESSAGE) == 8
