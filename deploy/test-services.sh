@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command with a throw-away Postgres beside it where one can be had; without one, the tests that need it say so.
+# Runs a command with a throw-away Postgres beside it, and with the independent clients installed, where they can be had;
+# the tests that need one that is missing say so.
 set -uo pipefail
 
 find_postgres() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1; }
@@ -29,5 +30,7 @@ start_postgres() {
     export POSTGRES_FOR_TESTS="postgresql://upstairs@127.0.0.1:$port/postgres"
 }
 
+"$(dirname "$0")/clients.sh" || echo "not every client could be installed: the tests that need it are skipped"
+"$(dirname "$0")/chromium.sh" >/dev/null && "$(dirname "$0")/apps-host.sh" || true
 [ -n "${POSTGRES_FOR_TESTS:-}" ] || start_postgres || true
 "$@"
