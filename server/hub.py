@@ -26,30 +26,37 @@ class LiveDelta(Value):
 
 
 class Hub:
-    """Wakes those who wait for a run and hands deltas to those who watch it. It belongs to one event loop."""
+    """Wakes those who wait for a run or for a tenant and hands deltas to those who watch a run.
+
+    It belongs to one event loop. A tenant is named by its name, as everywhere: it changes with each of its runs.
+    """
 
     def __init__(self) -> None:
         """Start with nobody waiting."""
-        self._waiting: defaultdict[RunRef, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: defaultdict[RunRef | str, set[asyncio.Event]] = defaultdict(set)
         self._watching: defaultdict[RunRef, set[asyncio.Queue[LiveDelta]]] = defaultdict(set)
 
     def changed(self, run: RunRef) -> None:
-        """Wake everyone who waits for `run`."""
-        for event in self._waiting.get(run, ()):
-            event.set()
+        """Wake everyone who waits for `run`, or for its tenant."""
+        for place in (run, run.tenant):
+            for event in self._waiting.get(place, ()):
+                event.set()
 
-    async def wait(self, run: RunRef, timeout_s: float) -> None:
-        """Return when `run` changed in this process or after `timeout_s`; another process's changes are polled for."""
+    async def wait(self, place: RunRef | str, timeout_s: float) -> None:
+        """Return when a run, or any run of a tenant, changed in this process, or after `timeout_s`.
+
+        Another process's changes are polled for.
+        """
         event = asyncio.Event()
-        self._waiting[run].add(event)
+        self._waiting[place].add(event)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await event.wait()
         finally:
-            self._waiting[run].discard(event)
-            if not self._waiting[run]:
-                del self._waiting[run]
+            self._waiting[place].discard(event)
+            if not self._waiting[place]:
+                del self._waiting[place]
 
     def publish(self, delta: LiveDelta) -> None:
         """Hand a delta to everyone who watches its run; a reader that is too slow loses its oldest."""

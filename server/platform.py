@@ -18,6 +18,8 @@ from content.interactions import Interactions
 from content.objects import ContentStore
 from content.records import Hit
 from content.search import ContentSearch
+from engine.ports import ModelChanged
+from engine.routes import ModelChoice
 from engine.values import Principal
 from server.activities.agent import AgentWork, agent_activities
 from server.activities.intake import intake_activities, receive_file
@@ -27,7 +29,7 @@ from server.activities.transcripts import Transcripts
 from server.codec import make_data_converter
 from server.control import Runs
 from server.data_folder import DataFolder
-from server.embedding import LazyEmbedder
+from server.embedding import Embedders
 from server.hub import Hub
 from server.keys import KeyRing, open_key_ring
 from server.local import local_user
@@ -42,6 +44,7 @@ from server.temporal import connect
 from server.verification import verify_text
 from skills.catalogue import Catalogue
 from skills.core import CORE_TOOLS
+from skills.loop import LOOP_TOOLS
 from skills.services import Services
 from skills.toolbox import Toolbox
 
@@ -67,7 +70,7 @@ class Platform:
     interactions: Interactions
     definitions: ProcessDefinitions
     models: Models
-    embedder: LazyEmbedder
+    embedder: Embedders
     catalogue: Catalogue
     toolbox: Toolbox
     services: Services
@@ -95,9 +98,7 @@ class Platform:
     def activities(self) -> list[Callable[[Any], Awaitable[Any]]]:
         """Return every activity of the house."""
         transcripts = Transcripts(self.runs)
-        agents = AgentWork(
-            self.runs, self.models, self.toolbox, self.services, self.content, self.hub, transcripts
-        )
+        agents = AgentWork(self.runs, self.models, self.toolbox, self.services, self.content, self.hub, transcripts)
         return [
             *run_activities(self.runs),
             *agent_activities(agents),
@@ -107,9 +108,18 @@ class Platform:
 
 
 async def _search(
-    search: ContentSearch, embedder: LazyEmbedder, principal: Principal, query: str, **options: Any
+    search: ContentSearch, embedder: Embedders, principal: Principal, query: str, **options: Any
 ) -> Sequence[Hit]:
-    return await search.search(principal, query, embedder=embedder.model, **options)
+    return await search.search(principal, query, embedder=embedder.model(principal.tenant), **options)
+
+
+def _changed(models: Models, principal: Principal, model: ModelChoice) -> ModelChanged:
+    routed = models.route(principal.tenant, ("control", model))
+    return ModelChanged(route=routed.route, origin=routed.origin)
+
+
+def _check_model(models: Models, principal: Principal, model: ModelChoice) -> None:
+    models.route(principal.tenant, ("call", model))
 
 
 @asynccontextmanager
@@ -145,13 +155,14 @@ def _compose(
     runs = SqlRunStore(database, Blobs(settings.blobs, space="artifacts"), keys, hub)
     effects = SqlEffects(database)
     secrets = SqlSecrets(database, keys)
-    control = Runs(runs, client, settings.temporal.task_queue_prefix)
+    models = Models(settings.models, blobs, secrets)
+    control = Runs(runs, client, settings.temporal.task_queue_prefix, partial(_changed, models))
     store = ContentStore(database, blobs)
-    embedder = LazyEmbedder()
+    embedder = Embedders(models)
     search = ContentSearch(database)
     interactions = Interactions(database)
     catalogue = Catalogue.load(skill_folders(settings))
-    toolbox = Toolbox(catalogue, CORE_TOOLS)
+    toolbox = Toolbox(catalogue, CORE_TOOLS, loop=LOOP_TOOLS)
     definitions = ProcessDefinitions(database, partial(verify_text, toolbox, interactions))
     services = Services(
         content=store,
@@ -164,7 +175,9 @@ def _compose(
         ingest=partial(receive_file, store, control),
         verify=partial(verify_text, toolbox, interactions),
         run_url=partial(run_url, settings),
+        task_url=partial(task_url, settings),
         verify_audit=runs.verify_audit,
+        check_model=partial(_check_model, models),
     )
     return Platform(
         settings=settings,
@@ -180,7 +193,7 @@ def _compose(
         search=search,
         interactions=interactions,
         definitions=definitions,
-        models=Models(settings.models, blobs, secrets),
+        models=models,
         embedder=embedder,
         catalogue=catalogue,
         toolbox=toolbox,
@@ -198,6 +211,11 @@ def skill_folders(settings: Settings) -> Sequence[Path]:
 def run_url(settings: Settings, run_id: str) -> str:
     """Return the page of a run."""
     return f"{base_url(settings)}/runs/{run_id}"
+
+
+def task_url(settings: Settings, task_id: str) -> str:
+    """Return the page of a task."""
+    return f"{base_url(settings)}/inbox/{task_id}"
 
 
 def base_url(settings: Settings) -> str:

@@ -147,7 +147,8 @@ def _words(text: str) -> frozenset[str]:
 
 def shortened(text: str, limit: int = _SHOWN_DESCRIPTION) -> str:
     """Return `text` cut at the end of a word."""
-    return text if len(text) <= limit else text[: limit - 1].rsplit(" ", 1)[0].rstrip(",;:.") + "…"
+    # Three dots: transports write any other character in ways of their own, and lists are kept as the text they are.
+    return text if len(text) <= limit else text[: limit - 3].rsplit(" ", 1)[0].rstrip(",;:.") + "..."
 
 
 def _first_sentence(text: str) -> str:

@@ -10,9 +10,11 @@ from content.definitions import ProcessDefinitions
 from content.interactions import Interactions
 from content.objects import ContentStore
 from content.records import Filters, Hit
+from content.spool import Spooled
 from engine.errors import Unavailable
 from engine.ports import Effects, RunControl, RunStore
 from engine.process.verify import Finding
+from engine.routes import ModelChoice, resolve
 from engine.runs import Run, RunRef
 from engine.values import Principal
 
@@ -39,7 +41,13 @@ class Ingest(Protocol):
     """Receiving a file: it is kept as a version of the object of its name, and an intake run reads it."""
 
     async def __call__(
-        self, principal: Principal, name: str, data: bytes, mime: str | None = None, *, collection: str = "default"
+        self,
+        principal: Principal,
+        name: str,
+        data: bytes | Spooled,
+        mime: str | None = None,
+        *,
+        collection: str = "default",
     ) -> Run:
         """Start the intake; the same bytes under the same name give the same run."""
         ...
@@ -84,12 +92,19 @@ async def no_audit_verifier(principal: Principal, run_id: str) -> AuditVerdict:
     raise Unavailable("this process can't verify audit chains; ask the server of the data folder", run_id=run_id)
 
 
+def only_models(principal: Principal, model: ModelChoice) -> None:
+    """Accept `provider/model` and lists of them: what a process without settings knows of routes."""
+    resolve(model, {})
+
+
 @dataclass(frozen=True)
 class Services:
     """The house as tools see it.
 
-    `ingest` starts an intake run. `verify` checks the text of a process definition. `run_url` is the page of a run.
-    `verify_audit` recomputes the audit chain of a run.
+    `ingest` starts an intake run. `verify` checks the text of a process definition. `run_url` is the page of a run,
+    `task_url` that of a task, which whoever may answer may open, whether or not they may see the run.
+    `verify_audit` recomputes the audit chain of a run. `check_model` raises `Invalid` for a model or a route that the
+    principal's tenant doesn't have.
     """
 
     content: ContentStore
@@ -102,7 +117,9 @@ class Services:
     ingest: Ingest
     verify: Callable[[Principal, str], Awaitable[Sequence[Finding]]]
     run_url: Callable[[str], str]
+    task_url: Callable[[str], str]
     verify_audit: Callable[[Principal, str], Awaitable[AuditVerdict]] = no_audit_verifier
+    check_model: Callable[[Principal, ModelChoice], None] = only_models
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ from starlette.types import Receive, Scope, Send
 
 from server.mcp.house import PRINCIPAL, House, Session
 
-SPACE = b" \t"
-
 
 class Endpoint:
     """An ASGI application that speaks Streamable HTTP; `run` must be entered while it serves."""
@@ -37,6 +35,4 @@ class Endpoint:
         skill = scope.get("path_params", {}).get("skill")
         if skill is not None:
             self._catalogue.get(scope[PRINCIPAL], skill)
-        # Space around a value is no part of it, and headers are compared with the body further on.
-        headers = [(name, value.strip(SPACE)) for name, value in scope["headers"]]
-        await self._sessions.asgi_app({**scope, "headers": headers}, receive, send)
+        await self._sessions.asgi_app(scope, receive, send)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from engine.values import Principal
 from server.hub import Hub
+from server.keys import KeyRing
 from server.settings import Settings
 from skills.services import Services
 from skills.toolbox import Toolbox
@@ -44,6 +45,11 @@ class House(Protocol):
     @property
     def version(self) -> str:
         """The version of the product, as clients see it."""
+        ...
+
+    @property
+    def keys(self) -> KeyRing:
+        """The key ring, the same for all replicas over one database."""
         ...
 
     @property

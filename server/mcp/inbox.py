@@ -11,7 +11,7 @@ from server.mcp.contents import JSON, Body
 from server.mcp.house import Call, House, principal_of
 from server.mcp.provider import Changes
 from server.mcp.resources import Form, Forms, Values, no_such_resource
-from server.mcp.watch import watch_run, watch_store
+from server.mcp.watch import watch_runs
 from skills.runs import open_task
 from skills.services import ToolContext
 
@@ -53,7 +53,7 @@ class InboxResources(Forms):
             async def look() -> Hashable:
                 return tuple((task.task_id, task.seat.model_dump_json()) for task in await self._mine(principal))
 
-            return watch_store(look, await look())
+            return watch_runs(self._hub, principal.tenant, look, await look())
         try:
             task = await self._services.runs.task(principal, values["task_id"])
         except NotFound as problem:
@@ -66,7 +66,7 @@ class InboxResources(Forms):
         if task.status != "open":
             return None
         run = RunRef(tenant=task.tenant, run_id=task.run_id)
-        return watch_run(self._hub, run, look_at_task, task.seat.model_dump_json())
+        return watch_runs(self._hub, run, look_at_task, task.seat.model_dump_json())
 
     async def _mine(self, principal: Principal) -> Sequence[Task]:
         tasks = await self._services.runs.tasks(principal, limit=MOST)

@@ -14,7 +14,7 @@ from server.mcp.contents import JSON, WINDOW, Body, number
 from server.mcp.house import Call, House, principal_of
 from server.mcp.provider import Changes, Listed
 from server.mcp.resources import Form, Forms, Values
-from server.mcp.watch import watch_store
+from server.mcp.watch import watch_published
 from server.strict_json import BadJson, check_json
 from skills.core import render_interaction, search_content
 from skills.services import ToolContext
@@ -116,7 +116,7 @@ class LibraryResources(Forms):
                 *await _published(self._definitions, principal),
             )
 
-        return watch_store(look, await look())
+        return watch_published(look, await look())
 
     async def _object(self, principal: Principal, values: Values) -> Body:
         found = await self._content.get(principal, values["object"], _version(values))

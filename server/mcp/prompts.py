@@ -12,7 +12,7 @@ from engine.errors import Invalid, NotFound
 from server.json_types import single_type
 from server.mcp.house import Call, House, principal_of
 from server.mcp.provider import Changes, Listed, Provider
-from server.mcp.watch import watch_store
+from server.mcp.watch import watch_published
 
 MAX_COMPLETIONS = 100
 
@@ -43,7 +43,7 @@ class InteractionPrompts(Provider):
             listed = await self._interactions.list_names(principal)
             return tuple((one.name, one.newest) for one in listed if one.newest is not None)
 
-        return watch_store(look, await look())
+        return watch_published(look, await look())
 
     async def get_prompt(self, call: Call, params: types.GetPromptRequestParams) -> types.GetPromptResult | None:
         """Render a prompt: the messages as a model would get them."""

@@ -15,7 +15,7 @@ from server.mcp.contents import JSON, WINDOW, Body, as_result, number
 from server.mcp.house import Call, House, principal_of
 from server.mcp.kept import SCHEME, Kept
 from server.mcp.provider import Changes, Provider
-from server.mcp.watch import watch_run
+from server.mcp.watch import watch_runs
 
 EVENTS_PAGE = 500
 MARKDOWN = "text/markdown"
@@ -129,7 +129,7 @@ class RunResources(Forms):
             now = await self._runs.get(principal, run_id)
             return None if now.finished else (now.events, now.updated_at)
 
-        return None if run.finished else watch_run(self._hub, run.ref, look, (run.events, run.updated_at))
+        return None if run.finished else watch_runs(self._hub, run.ref, look, (run.events, run.updated_at))
 
     async def _run(self, principal: Principal, values: Values) -> Body:
         run = await self._runs.get(principal, values["run_id"])

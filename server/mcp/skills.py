@@ -47,8 +47,8 @@ class SkillsList(Extension):
         )
 
     async def _list(self, call: Call, params: types.PaginatedRequestParams) -> HandlerResult:
-        page, cursor = paged([_entry(skill) for skill in self._skills(call)], params)
-        return {"skills": page, **({"nextCursor": cursor} if cursor else {}), **_cached()}
+        page, cursor = paged("skills", [self._skills(call)], skill_uri, params)
+        return {"skills": [_entry(skill) for skill in page], **({"nextCursor": cursor} if cursor else {}), **_cached()}
 
     async def _get(self, call: Call, params: GetSkillParams) -> HandlerResult:
         for skill in self._skills(call):

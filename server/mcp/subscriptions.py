@@ -6,13 +6,14 @@ A notification says that something changed, never what: the client reads it agai
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any, Literal, TypeAlias, cast
 
 import mcp_types as types
 from mcp.server.subscriptions import (
-    InMemorySubscriptionBus,
-    ListenHandler,
+    SUBSCRIPTION_ID_META_KEY,
     PromptsListChanged,
     ResourcesListChanged,
     ResourceUpdated,
@@ -20,12 +21,14 @@ from mcp.server.subscriptions import (
     ToolsListChanged,
 )
 from mcp.shared.exceptions import MCPError
+from mcp.shared.subscriptions import event_to_notification
 
 from engine.errors import Problem
 from engine.values import Principal
 from server.mcp.house import Call, principal_of
 from server.mcp.provider import Changes, Listed, Provider
 from server.mcp.session import connection_of
+from server.mcp.tasks import RunTasks, WatchedTask
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,9 @@ MAX_STREAMS = 32
 """How many streams one caller may hold open at a time."""
 
 MAX_URI = 2000
+TASK_IDS = "taskIds"
+"""The key under which the tasks extension adds its own to what a stream is asked for."""
+
 STATE = "upstairs.subscriptions"
 
 LIST_EVENTS: Mapping[Listed, ServerEvent] = {
@@ -48,9 +54,10 @@ LIST_EVENTS: Mapping[Listed, ServerEvent] = {
 class Subscriptions:
     """The handlers of both eras over the providers of a server."""
 
-    def __init__(self, providers: Sequence[Provider]) -> None:
-        """Keep the providers, first asked first."""
+    def __init__(self, providers: Sequence[Provider], tasks: RunTasks) -> None:
+        """Keep the providers, first asked first, and the tasks that streams can tell of."""
         self._providers = providers
+        self._tasks = tasks
         self._streams: Counter[tuple[str, str]] = Counter()
 
     async def subscribe(self, call: Call, params: types.SubscribeRequestParams) -> types.EmptyResult:
@@ -97,31 +104,42 @@ class Subscriptions:
         """Hold a stream open that tells what it was asked to, until the client leaves.
 
         What is acknowledged is what is watched: a resource that never changes, or is not there for the caller, is
-        left out.
+        left out, and so is a task that is not the caller's.
         """
         wanted = params.notifications
-        uris = tuple(dict.fromkeys(_checked(str(uri)) for uri in wanted.resource_subscriptions or ()))
-        if len(uris) > MAX_URIS:
-            raise MCPError(types.INVALID_PARAMS, f"A stream watches at most {MAX_URIS} resources, not {len(uris)}")
-        sources: list[tuple[ServerEvent, Changes]] = []
-        bus = InMemorySubscriptionBus()
-        async with AsyncExitStack() as stack:
-            stack.enter_context(self._stream(principal_of(call)))
-            watched: list[str] = []
-            for uri in uris:
-                if (changes := await self._found(call, uri)) is not None:
-                    watched.append(uri)
-                    sources.append((ResourceUpdated(uri), changes))
-            sources += [
-                (LIST_EVENTS[listed], changes)
-                for listed, asked in _lists(wanted)
-                if asked
-                for provider in self._providers
-                if (changes := await provider.list_changes(call, listed)) is not None
+        uris = _several([str(uri) for uri in wanted.resource_subscriptions or ()], "resources")
+        task_ids = _several((wanted.model_extra or {}).get(TASK_IDS) or (), "tasks")
+        with self._stream(principal_of(call)):
+            stream = Stream(call)
+            watched = [uri for uri in uris if await self._watch(call, stream, uri)]
+            tasks = await self._tasks.watched(call, task_ids) if task_ids else ()
+            for task in tasks:
+                stream.add(task.changes, partial(_task_state, task))
+            asked: list[tuple[Listed, ServerEvent]] = [
+                (listed, event) for listed, event in LIST_EVENTS.items() if getattr(wanted, f"{listed}_list_changed")
             ]
-            await stack.enter_async_context(_publishing(bus, sources))
-            honoured = wanted.model_copy(update={"resource_subscriptions": watched or None})
-            return await ListenHandler(bus)(call, params.model_copy(update={"notifications": honoured}))
+            for listed, event in asked:
+                for provider in self._providers:
+                    if (changes := await provider.list_changes(call, listed)) is not None:
+                        stream.add(changes, event)
+            return await stream.serve(
+                types.SubscriptionFilter.model_validate(
+                    {
+                        **{f"{listed}_list_changed": True for listed, _ in asked},
+                        "resource_subscriptions": watched or None,
+                        **({TASK_IDS: [task.task_id for task in tasks]} if tasks else {}),
+                    }
+                )
+            )
+
+    async def _watch(self, call: Call, stream: "Stream", uri: str) -> bool:
+        try:
+            changes = await self._changes(call, uri)
+        except MCPError:
+            return False
+        if changes is not None:
+            stream.add(changes, ResourceUpdated(uri))
+        return changes is not None
 
     def _stream(self, principal: Principal) -> "_Place":
         owner = (principal.tenant, principal.subject)
@@ -131,12 +149,6 @@ class Subscriptions:
                 f"{principal.subject} holds {MAX_STREAMS} streams open already; name more resources on one of them",
             )
         return _Place(self._streams, owner)
-
-    async def _found(self, call: Call, uri: str) -> Changes | None:
-        try:
-            return await self._changes(call, uri)
-        except MCPError:
-            return None
 
     async def _changes(self, call: Call, uri: str) -> Changes | None:
         for provider in self._providers:
@@ -161,34 +173,89 @@ class _Place:
             del self._streams[self._owner]
 
 
-def _lists(wanted: types.SubscriptionFilter) -> tuple[tuple[Listed, bool], ...]:
-    return (
-        ("tools", bool(wanted.tools_list_changed)),
-        ("prompts", bool(wanted.prompts_list_changed)),
-        ("resources", bool(wanted.resources_list_changed)),
-    )
+class TaskNotification(types.Notification[dict[str, Any], Literal["notifications/tasks"]]):
+    """How a task stands now, as `tasks/get` would answer it."""
+
+    method: Literal["notifications/tasks"] = "notifications/tasks"
+    params: dict[str, Any]
+
+
+Tell: TypeAlias = ServerEvent | Callable[[], Awaitable[types.Notification[Any, Any]]]
+"""What a stream says when something changed: an event, or a notification made at that moment."""
+
+
+class Stream:
+    """The answer to one `subscriptions/listen`: what was acknowledged first, then a notification for each change.
+
+    Changes of one thing that the client has not been told of yet are one: a slow client loses nothing but the steps.
+    """
+
+    def __init__(self, call: Call) -> None:
+        """Start with nothing to watch."""
+        self._call = call
+        self._sources: list[tuple[Changes, Tell]] = []
+        self._due: dict[int, None] = {}
+        self._woken = asyncio.Event()
+
+    def add(self, changes: Changes, tell: Tell) -> None:
+        """Watch something more."""
+        self._sources.append((changes, tell))
+
+    async def serve(self, honoured: types.SubscriptionFilter) -> types.SubscriptionsListenResult:
+        """Tell of changes until the client leaves; `honoured` is what it is told to expect."""
+        meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: self._call.request_id}
+        running = [
+            asyncio.ensure_future(_forward(changes, partial(self._note, number)))
+            for number, (changes, _) in enumerate(self._sources)
+        ]
+        try:
+            said = types.SubscriptionsAcknowledgedNotificationParams(notifications=honoured, _meta=meta)
+            await self._send(types.SubscriptionsAcknowledgedNotification(params=said))
+            while True:
+                await self._woken.wait()
+                self._woken.clear()
+                while self._due:
+                    await self._tell(next(iter(self._due)), meta)
+        finally:
+            await _end(running)
+
+    async def _note(self, number: int) -> None:
+        self._due[number] = None
+        self._woken.set()
+
+    async def _tell(self, number: int, meta: dict[str, Any]) -> None:
+        del self._due[number]
+        tell = self._sources[number][1]
+        if not callable(tell):
+            return await self._send(event_to_notification(tell, meta))
+        try:
+            notification = await tell()
+        except Problem as problem:
+            return logger.debug("a task is not told of any more: %s", problem.message)
+        notification.params["_meta"] = meta
+        await self._send(notification)
+
+    async def _send(self, notification: types.Notification[Any, Any]) -> None:
+        await self._call.session.send_notification(cast(Any, notification), self._call.request_id)
+
+
+def _several(names: object, what: str) -> tuple[str, ...]:
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in cast("list[Any]", names)):
+        raise MCPError(types.INVALID_PARAMS, f"The {what} to watch must be a list of texts")
+    found = tuple(dict.fromkeys(_checked(name) for name in cast("list[str]", names)))
+    if len(found) > MAX_URIS:
+        raise MCPError(types.INVALID_PARAMS, f"A stream watches at most {MAX_URIS} {what}, not {len(found)}")
+    return found
+
+
+async def _task_state(task: WatchedTask) -> types.Notification[Any, Any]:
+    return TaskNotification(params=await task.state())
 
 
 def _checked(uri: str) -> str:
     if len(uri) > MAX_URI:
         raise MCPError(types.INVALID_PARAMS, f"The URI is longer than {MAX_URI} characters")
     return uri
-
-
-@asynccontextmanager
-async def _publishing(
-    bus: InMemorySubscriptionBus, sources: Sequence[tuple[ServerEvent, Changes]]
-) -> AsyncGenerator[None]:
-    """Publish each change while the block runs."""
-
-    def publish(event: ServerEvent) -> Callable[[], Awaitable[None]]:
-        return lambda: bus.publish(event)
-
-    running = [asyncio.ensure_future(_forward(changes, publish(event))) for event, changes in sources]
-    try:
-        yield
-    finally:
-        await _end(running)
 
 
 async def _forward(changes: Changes, tell: Callable[[], Awaitable[None]]) -> None:

@@ -15,23 +15,26 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import compose_tool_call_handler
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
-from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.server.request_state import RequestStateBoundary
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from engine.errors import Problem
-from engine.values import canonical_json
+from server.mcp.apps import AppPages, Apps
 from server.mcp.completions import NameCompletions
 from server.mcp.extensions import serve_extensions
-from server.mcp.house import Call, House, Session, principal_of
+from server.mcp.house import Call, House, Session
 from server.mcp.inbox import InboxResources
 from server.mcp.kept import Kept
 from server.mcp.library import LibraryResources
+from server.mcp.listing import ICON, in_one_order
 from server.mcp.logs import set_level
 from server.mcp.pages import paged
 from server.mcp.prompts import InteractionPrompts
 from server.mcp.provider import Provider
 from server.mcp.resources import RunResources, SkillResources, no_such_resource
+from server.mcp.sealing import request_states
 from server.mcp.skills import SkillsList
 from server.mcp.subscriptions import Subscriptions
 from server.mcp.tasks import RunTasks
@@ -71,16 +74,19 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = (), f
         SkillResources(house, kept),
         LibraryResources(house),
         InteractionPrompts(house),
+        AppPages(),
         NameCompletions(house),
         *extra_providers,
     ]
-    surface, subscriptions = Surface(providers), Subscriptions(providers)
-    extensions = [RunTasks(house), SkillsList(house)]
+    tasks = RunTasks(house)
+    surface, subscriptions = Surface(providers), Subscriptions(providers, tasks)
+    extensions = [tasks, SkillsList(house), Apps()]
     listed = CacheHint(ttl_ms=LIST_TTL_MS, scope="private")
     server = McpServer(
         NAME,
         version=house.version,
         title="Upstairs",
+        icons=[ICON],
         instructions=FLAT_INSTRUCTIONS if flat else INSTRUCTIONS,
         cache_hints={
             "tools/list": listed,
@@ -109,14 +115,32 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = (), f
     called = compose_tool_call_handler(extensions, surface.call_tool)
     server.add_request_handler("tools/call", types.CallToolRequestParams, called)
     serve_extensions(server, extensions)
-    security = RequestStateSecurity(keys=[house.token], bind_principal=_bound_to)
-    server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
+    server.middleware.append(RequestStateBoundary(request_states(house.keys), default_audience=NAME))
     server.middleware.append(no_internals)
+    server.middleware.append(in_one_order)
+    server.add_request_handler("server/discover", types.RequestParams, server.discover)
     return server
 
 
 class McpServer(Server[Session]):
-    """The SDK's server, which says in the older eras too that its list of tools may change."""
+    """The SDK's server, which says in the older eras too that its list of tools may change.
+
+    Since 2026-07-28 every answer names the server: its picture goes with the discovery alone.
+    """
+
+    @property
+    def server_info_stamp(self) -> dict[str, Any]:
+        """Return what each answer says of the server."""
+        return {key: value for key, value in super().server_info_stamp.items() if key != "icons"}
+
+    async def discover(self, call: Call, params: types.RequestParams) -> types.DiscoverResult:
+        """Return what the server can do and how it looks."""
+        return types.DiscoverResult(
+            supported_versions=list(MODERN_PROTOCOL_VERSIONS),
+            capabilities=self.get_capabilities(protocol_version=call.protocol_version),
+            instructions=self.instructions,
+            _meta={types.SERVER_INFO_META_KEY: super().server_info_stamp},
+        )
 
     def create_initialization_options(
         self,
@@ -137,11 +161,6 @@ async def _lifespan(_: Server[Session]) -> AsyncGenerator[Session]:
 
 def _no_schema(name: str) -> None:
     return None
-
-
-def _bound_to(call: ServerRequestContext[Any, Any]) -> str:
-    principal = principal_of(call)
-    return canonical_json([principal.tenant, principal.subject])
 
 
 async def no_internals(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -187,16 +206,16 @@ class Surface:
         self, call: Call, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
         """Return a page of resources."""
-        found = [resource for one in self._providers for resource in await one.resources(call)]
-        page, cursor = paged(found, params)
+        found = [await one.resources(call) for one in self._providers]
+        page, cursor = paged("resources", found, lambda resource: resource.uri, params)
         return types.ListResourcesResult(resources=page, next_cursor=cursor)
 
     async def list_templates(
         self, call: Call, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        """Return the templates."""
-        found = [template for one in self._providers for template in await one.templates(call)]
-        page, cursor = paged(found, params)
+        """Return a page of templates."""
+        found = [await one.templates(call) for one in self._providers]
+        page, cursor = paged("templates", found, lambda template: template.uri_template, params)
         return types.ListResourceTemplatesResult(resource_templates=page, next_cursor=cursor)
 
     async def read_resource(
@@ -210,8 +229,8 @@ class Surface:
 
     async def list_prompts(self, call: Call, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
         """Return a page of prompts."""
-        found = [prompt for one in self._providers for prompt in await one.prompts(call)]
-        page, cursor = paged(found, params)
+        found = [await one.prompts(call) for one in self._providers]
+        page, cursor = paged("prompts", found, lambda prompt: prompt.name, params)
         return types.ListPromptsResult(prompts=page, next_cursor=cursor)
 
     async def get_prompt(

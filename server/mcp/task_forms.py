@@ -8,29 +8,52 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import mcp_types as types
+from mcp_types.methods import SERVER_REQUESTS
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import JsonValue
 
 from engine.ports import TaskAnswer
 from engine.runs import Task
-from engine.values import Principal
+from engine.values import Principal, new_id
+from server.mcp.house import Call
+from server.mcp.session import has_session
 
 PLAIN = frozenset({"string", "number", "integer", "boolean"})
 MAX_MESSAGE = 4_000
+FORMS_ONLY = "2025-06-18"
+"""The first revision in which clients ask; it knows neither URLs nor lists in a form."""
 
 
-def ask(task: Task, able: types.ElicitationCapability | None, url: str) -> types.ElicitRequest | None:
+def able(call: Call) -> types.ElicitationCapability | None:
+    """Return the ways in which the client of this call can ask its person; None when it has none.
+
+    Older revisions know forms alone, or nothing of the kind, and ask over a channel that not every connection has.
+    """
+    capabilities = call.session.client_capabilities
+    found = None if capabilities is None else capabilities.elicitation
+    if found is None or not has_session(call):
+        return found
+    if not call.session.can_send_request or ("elicitation/create", call.protocol_version) not in SERVER_REQUESTS:
+        return None
+    return types.ElicitationCapability() if call.protocol_version == FORMS_ONLY else found
+
+
+def ask(task: Task, ways: types.ElicitationCapability | None, url: str, version: str) -> types.ElicitRequest | None:
     """Return the request that asks for a task's answer in the client; None when this client can't ask it.
 
-    `able`: what the client says it can show; one that names neither way shows forms. `url`: the page of the task.
+    `ways`: what the client says it can show; one that names neither way shows forms. `url`: the page of the task.
+    `version`: the revision that is spoken.
     """
-    if able is None:
+    if ways is None:
         return None
-    schema = _schema(task)
-    if schema is not None and (able.form is not None or able.url is None):
+    schema = _schema(task, lists=version != FORMS_ONLY)
+    if schema is not None and (ways.form is not None or ways.url is None):
         form = types.ElicitRequestFormParams(message=_message(task), requested_schema=schema)
         return types.ElicitRequest(params=form)
-    if able.url is not None:
-        page = types.ElicitRequestURLParams(message=_message(task), url=url)
+    if ways.url is not None:
+        # The id was required when URLs came, and is gone since.
+        number = None if version in MODERN_PROTOCOL_VERSIONS else new_id("asked")
+        page = types.ElicitRequestURLParams(message=_message(task), url=url, elicitation_id=number)
         return types.ElicitRequest(params=page)
     return None
 
@@ -67,10 +90,10 @@ def _properties(task: Task) -> Mapping[str, Any]:
     return (task.form or {}).get("properties", {})
 
 
-def _schema(task: Task) -> dict[str, Any] | None:
+def _schema(task: Task, *, lists: bool) -> dict[str, Any] | None:
     """Return a flat form for a task; None when its own form is not flat."""
     properties = dict(_properties(task))
-    if not all(_flat(node) for node in properties.values()):
+    if not all(_flat(node, lists) for node in properties.values()):
         return None
     decision, comment = _own_names(task)
     required = [name for name in (task.form or {}).get("required", ()) if name in properties]
@@ -81,11 +104,11 @@ def _schema(task: Task) -> dict[str, Any] | None:
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _flat(node: Any) -> bool:
+def _flat(node: Any, lists: bool) -> bool:
     if not isinstance(node, Mapping):
         return False
     schema = cast("Mapping[str, Any]", node)
     if schema.get("type") == "array":
         items = schema.get("items")
-        return isinstance(items, Mapping) and bool({"enum", "anyOf"} & set(cast("Mapping[str, Any]", items)))
+        return lists and isinstance(items, Mapping) and bool({"enum", "anyOf"} & set(cast("Mapping[str, Any]", items)))
     return schema.get("type") in PLAIN and not {"$ref", "allOf", "not", "if"} & set(schema)

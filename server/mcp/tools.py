@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -14,16 +14,20 @@ from engine.errors import NotFound, Problem
 from engine.runs import TERMINAL
 from engine.transcript import ToolSpec
 from engine.values import new_id
+from server.mcp.apps import page_meta
+from server.mcp.asking import Asking
 from server.mcp.house import Call, House, principal_of
 from server.mcp.kept import Kept
 from server.mcp.logs import log
 from server.mcp.provider import Provider
+from server.mcp.replies import failure, success
 from server.mcp.session import learned, remember
-from server.mcp.tasks import STARTED
+from server.mcp.task_forms import able
 from skills.catalogue import skill_key
+from skills.runs import ASKS_HERE
 from skills.services import ToolContext
 from skills.tool import ToolReply
-from skills.toolbox import Defect, Resolved, problem_text
+from skills.toolbox import Defect, Resolved
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class SkillTools(Provider):
         self._house = house
         self._toolbox = house.toolbox
         self._kept = kept
+        self._asking = Asking(house)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def tools(self, call: Call) -> Sequence[types.Tool]:
@@ -61,7 +66,9 @@ class SkillTools(Provider):
                 listed |= {spec.name: spec for spec in self._toolbox.flat(principal, skill)}
         return [described(spec) for spec in listed.values()]
 
-    async def call_tool(self, call: Call, params: types.CallToolRequestParams) -> types.CallToolResult | None:
+    async def call_tool(
+        self, call: Call, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult | None:
         """Run a tool; what goes wrong in it is an answer the model can act on."""
         principal = principal_of(call)
         arguments = cast("dict[str, JsonValue]", params.arguments or {})
@@ -74,13 +81,29 @@ class SkillTools(Provider):
         except Problem as problem:
             return failure(problem)
         context = ToolContext(
-            principal=principal, services=self._house.services, key=new_id("call"), progress=_Progress(call)
+            principal=principal,
+            services=self._house.services,
+            key=new_id("call"),
+            progress=_Progress(call),
+            extra={ASKS_HERE: able(call) is not None},
         )
 
-        async def keep(text: str) -> str:
-            return self._kept.keep(principal, text)
+        async def run(given: Mapping[str, JsonValue]) -> types.CallToolResult:
+            return await self._run(call, context, params.name, resolved, given)
 
-        running = self._toolbox.call(context, params.name, arguments, keep=keep)
+        try:
+            asked = await self._asking(call, params, context, resolved, run)
+        except Problem as problem:
+            return failure(problem)
+        return await run(arguments) if asked is None else asked
+
+    async def _run(
+        self, call: Call, context: ToolContext, name: str, resolved: Resolved, arguments: Mapping[str, JsonValue]
+    ) -> types.CallToolResult:
+        async def keep(text: str) -> str:
+            return self._kept.keep(context.principal, text)
+
+        running = self._toolbox.call(context, name, arguments, keep=keep)
         try:
             async with self._followed(call, context, resolved):
                 # A client that goes away may stop a reading; what has effects is carried to its end.
@@ -91,7 +114,7 @@ class SkillTools(Provider):
             return failure(problem)
         if reply.reveals and (skill := _taught(resolved)) is not None:
             await remember(call, skill)
-        listed = resolved.spec.name == params.name and resolved.spec.output_schema is not None
+        listed = resolved.spec.name == name and resolved.spec.output_schema is not None
         return success(reply, has_schema=listed, started=_started(resolved, reply))
 
     @asynccontextmanager
@@ -150,7 +173,9 @@ class FlatTools(SkillTools):
         """Return the tools of the path."""
         return [described(spec) for spec in self._flat(call)]
 
-    async def call_tool(self, call: Call, params: types.CallToolRequestParams) -> types.CallToolResult | None:
+    async def call_tool(
+        self, call: Call, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult | None:
         """Run a tool of the path."""
         if all(spec.name != params.name for spec in self._flat(call)):
             return None
@@ -191,7 +216,7 @@ def described(spec: ToolSpec) -> types.Tool:
         input_schema=spec.input_schema,
         output_schema=None if spec.output_schema is None else _published(spec.output_schema),
         annotations=annotations(spec),
-        _meta=ALWAYS_LOAD if leads else None,
+        _meta=ALWAYS_LOAD if leads else page_meta(spec.name),
     )
 
 
@@ -207,20 +232,6 @@ def annotations(spec: ToolSpec) -> types.ToolAnnotations:
     return types.ToolAnnotations(read_only_hint=False, destructive_hint=spec.effect != "side_effecting")
 
 
-def success(reply: ToolReply, *, has_schema: bool, started: str | None = None) -> types.CallToolResult:
-    """Return an answer: text for models, the same as data where there is data, a link where the text was cut.
-
-    A client that was shown an output schema expects data, of a cut answer too. `started`: the run that was started.
-    """
-    content: list[types.ContentBlock] = [types.TextContent(text=reply.text)]
-    structured = reply.value
-    if reply.rest is not None:
-        content.append(types.ResourceLink(uri=reply.rest, name="the whole answer", mime_type="text/plain"))
-        structured = {"cut": {"text": reply.text, "rest": reply.rest}} if has_schema else None
-    meta = None if started is None else {STARTED: started}
-    return types.CallToolResult(content=content, structured_content=structured, _meta=meta)
-
-
 def _started(resolved: Resolved, reply: ToolReply) -> str | None:
     """Return the id of the run that a call has started and that goes on, if it did."""
     value = reply.value
@@ -228,8 +239,3 @@ def _started(resolved: Resolved, reply: ToolReply) -> str | None:
         return None
     run_id = value.get("run_id")
     return run_id if isinstance(run_id, str) else None
-
-
-def failure(problem: Problem) -> types.CallToolResult:
-    """Return a problem as a tool error: what happened, with which field, and what to do, the lesson included."""
-    return types.CallToolResult(content=[types.TextContent(text=problem_text(problem))], is_error=True)

@@ -91,7 +91,10 @@ class SqlRunStore:
                     "use a new key for a new input",
                     run_id=row.run_id,
                 )
-            return _run(row), bool(inserted.rowcount)
+        run, new = _run(row), bool(inserted.rowcount)
+        if new:
+            self._hub.changed(run.ref)
+        return run, new
 
     async def _root(self, connection: AsyncConnection, tenant: str, parent_id: str | None, run_id: str) -> str:
         if parent_id is None:

@@ -11,7 +11,8 @@ from engine.runs import Change, Run, Seat, StartRun, Task, TaskDraft
 from engine.values import Principal
 from server.mcp.extensions import declares, required
 from server.mcp.house import Call, principal_of
-from server.mcp.tasks import STARTED, TASKS
+from server.mcp.replies import STARTED
+from server.mcp.tasks import TASKS
 from tests.conformance.inputs import NAME, elicit, given
 from tests.server.flat import Flat, RecordingControl
 

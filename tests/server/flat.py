@@ -28,12 +28,13 @@ from engine.runs import (
     TaskDraft,
 )
 from engine.values import PLATFORM_ROLES, Principal
+from server.data_folder import open_data_folder
 from server.hub import Hub
-from server.keys import KeyRing
+from server.keys import open_key_ring
 from server.settings import Settings
 from server.store.runs import SqlRunStore
 from skills.catalogue import Catalogue
-from skills.runs import get_run
+from skills.runs import answer_run, get_run
 from skills.services import Services, ToolContext
 from skills.tool import AnyTool, tool
 from skills.toolbox import Toolbox
@@ -95,7 +96,9 @@ async def erase(ctx: ToolContext, what: str) -> dict[str, JsonValue]:
     return {"erased": what}
 
 
-CORE: tuple[AnyTool, ...] = tuple(cast(AnyTool, one) for one in (get_run, start_process, long_answer, defective, erase))
+CORE: tuple[AnyTool, ...] = tuple(
+    cast(AnyTool, one) for one in (get_run, answer_run, start_process, long_answer, defective, erase)
+)
 
 
 @dataclass
@@ -120,7 +123,7 @@ class RecordingControl:
 
     async def answer(self, principal: Principal, task_id: str, answer: TaskAnswer) -> Task:
         task = await self.runs.task(principal, task_id)
-        if not task.seat.admits(principal):
+        if principal.kind == "agent" or not task.seat.admits(principal):
             raise Denied(f"{principal.subject} does not hold the seat")
         if task.status != "open":
             raise Conflict(f"already decided by {task.answered_by}")
@@ -170,7 +173,8 @@ class Flat:
         self.content = ContentStore(database, blobs)
         self.interactions = Interactions(database)
         self.definitions = ProcessDefinitions(database, accept_any)
-        self.runs = SqlRunStore(database, blobs, KeyRing.in_memory(), self.hub)
+        self.keys = open_key_ring(open_data_folder(folder), self.settings.keys_file)
+        self.runs = SqlRunStore(database, blobs, self.keys, self.hub)
         self.control = control(self.runs)
         self.toolbox = Toolbox(Catalogue.load(library=folder / "skills"), CORE)
         missing = cast(Any, None)
@@ -185,6 +189,7 @@ class Flat:
             ingest=missing,
             verify=missing,
             run_url=lambda run_id: f"http://127.0.0.1/runs/{run_id}",
+            task_url=lambda task_id: f"http://127.0.0.1/inbox/{task_id}",
         )
         self.me = Principal(tenant="local", subject="me", roles=PLATFORM_ROLES | {"finance"})
 

@@ -48,6 +48,14 @@ class Modern:
 
     async def __call__(self, method: str, header: str | None = None, /, **params: Any) -> dict[str, Any]:
         """Return the whole answer; `header` is the name that intermediaries route by."""
+        message, headers = self.request(method, header, **params)
+        async with httpx2.AsyncClient(timeout=30) as http:
+            return (await http.post(self._url, json=message, headers=headers)).json()
+
+    def request(
+        self, method: str, header: str | None = None, /, **params: Any
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return a request and its headers."""
         self._count += 1
         meta = {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -63,5 +71,4 @@ class Modern:
             **({"Mcp-Name": named} if named else {}),
             **self._user,
         }
-        async with httpx2.AsyncClient(timeout=30) as http:
-            return (await http.post(self._url, json=message, headers=headers)).json()
+        return message, headers

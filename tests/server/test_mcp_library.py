@@ -153,6 +153,9 @@ async def test_prompts_and_processes_are_resources_at_each_version(served: Serve
                 "interaction://greeting",
                 "process://invoice",
                 "skill://word-counting/SKILL.md",
+                "ui://runs/view.html",
+                "ui://runs/inbox.html",
+                "ui://processes/view.html",
             }
             assert await read(client, "interaction://greeting@1") == GREETING
             assert "You always greet" in await read(client, "interaction://greeting")

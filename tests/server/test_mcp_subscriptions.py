@@ -13,8 +13,10 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import PromptsListChanged, ResourceUpdated
 
 from content.database import Database
-from engine.runs import TaskClosed
+from engine.runs import RunRef, TaskClosed
 from server.http import make_app
+from server.hub import Hub
+from server.mcp import watch
 from server.mcp.subscriptions import MAX_STREAMS, MAX_URIS
 from tests.server.flat import Flat
 from tests.server.sdk import Crowded, sdk_client
@@ -119,6 +121,60 @@ async def test_a_session_can_watch_its_inbox_and_a_task(served: Served, flat: Fl
             inbox = (await client.read_resource(INBOX)).contents[0]
             assert isinstance(inbox, types.TextResourceContents)
             assert inbox.text == '{"tasks":[]}'
+
+
+async def test_a_change_of_this_process_is_told_without_looking_for_it(
+    served: Served, flat: Flat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_S", 3600.0)
+    run = await flat.run()
+    with anyio.fail_after(20):
+        async with (
+            sdk_client(served, "2026-07-28") as client,
+            client.listen(resource_subscriptions=[INBOX]) as stream,
+        ):
+            await flat.ask(run, "task_1")
+            assert await anext(stream) == ResourceUpdated(INBOX)
+            await flat.step(run, "close", closed=(TaskClosed(task_id="task_1", status="answered", by="me"),))
+            assert await anext(stream) == ResourceUpdated(INBOX)
+
+
+async def test_what_another_process_changes_is_found_by_looking(
+    served: Served, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_S", 0.05)
+    elsewhere = Flat(database, tmp_path)
+    run = await elsewhere.run()
+    with anyio.fail_after(20):
+        async with (
+            sdk_client(served, "2026-07-28") as client,
+            client.listen(resource_subscriptions=[INBOX]) as stream,
+        ):
+            await elsewhere.ask(run, "task_1")
+            assert await anext(stream) == ResourceUpdated(INBOX)
+
+
+async def test_a_change_wakes_whoever_waits_for_its_run_or_its_tenant_and_nobody_else() -> None:
+    hub = Hub()
+    run, other = RunRef(tenant="acme", run_id="run_1"), RunRef(tenant="acme", run_id="run_2")
+    woken: list[RunRef | str] = []
+
+    async def wait(place: RunRef | str) -> None:
+        await hub.wait(place, 3600)
+        woken.append(place)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            for place in (run, other, "acme", "zoo"):
+                group.start_soon(wait, place)
+            await anyio.wait_all_tasks_blocked()
+            hub.changed(run)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+    assert len(woken) == 2
+    assert run in woken
+    assert "acme" in woken
+    assert not vars(hub)["_waiting"]
 
 
 async def test_what_one_may_not_see_cannot_be_watched_in_either_era(served: Served, flat: Flat) -> None:

@@ -1,6 +1,7 @@
 """Runs as MCP tasks: the same run, its open tasks as questions in the client, its id good after a restart."""
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from anyio.abc import Process
 
@@ -55,6 +57,17 @@ async def served(flat: Flat) -> AsyncGenerator[Served]:
 
 def modern(served: Served, user: str | None = None, capabilities: dict[str, Any] = ABLE) -> Modern:
     return Modern(f"{served.url}/mcp", user=user, capabilities=capabilities)
+
+
+@asynccontextmanager
+async def listening(served: Served, ask: Modern, **wanted: Any) -> AsyncGenerator[AsyncGenerator[dict[str, Any]]]:
+    """The messages of a stream that tells of what is wanted."""
+    message, headers = ask.request("subscriptions/listen", notifications=wanted)
+    async with (
+        httpx2.AsyncClient(timeout=30) as http,
+        http.stream("POST", f"{served.url}/mcp", json=message, headers=headers) as answer,
+    ):
+        yield (json.loads(line[5:]) async for line in answer.aiter_lines() if line.startswith("data:"))
 
 
 async def started(ask: Modern) -> str:
@@ -151,12 +164,12 @@ async def test_a_client_is_asked_only_in_a_way_it_can_show(
         found = (await ask("tasks/get", taskId=task_id))["result"]
     if mode is None:
         assert (found["status"], "inputRequests" in found) == ("working", False)
-        assert "waits for finance: answer_run" in found["statusMessage"]
+        assert f"'Approve invoice 7?' waits for you: answer_run with the run {run.run_id}" in found["statusMessage"]
         return
     params = found["inputRequests"]["task_1"]["params"]
     assert params.get("mode", "form") == mode
     if mode == "url":
-        assert params["url"].endswith(f"/runs/{run.run_id}")
+        assert params["url"] == "http://127.0.0.1/inbox/task_1"
 
 
 async def test_what_is_declined_or_not_mine_to_answer_is_left_to_others(served: Served, flat: Flat) -> None:
@@ -172,6 +185,57 @@ async def test_what_is_declined_or_not_mine_to_answer_is_left_to_others(served: 
         assert (await ask("tasks/get", taskId=task_id))["result"]["status"] == "working"
     assert flat.control.said == []
     assert {task.task_id for task in await flat.runs.tasks(flat.me)} == {"task_1", "task_2"}
+
+
+async def test_what_a_run_below_waits_for_is_asked_and_answered_at_the_task_of_the_first(
+    served: Served, flat: Flat
+) -> None:
+    with anyio.fail_after(20):
+        ask = modern(served)
+        task_id = await started(ask)
+        run_id = task_id.partition(".")[0]
+        child = await flat.run(kind="agent", definition="agent", parent_id=run_id)
+        below = await flat.run(kind="agent", definition="agent", parent_id=child.run_id)
+        stranger = await flat.run()
+        await flat.ask(below, "task_1", title="Allow pay?")
+        await flat.ask(stranger, "task_2")
+        found = (await ask("tasks/get", taskId=task_id))["result"]
+        assert found["status"] == "input_required"
+        assert [request["params"]["message"] for request in found["inputRequests"].values()] == ["Allow pay?"]
+        plain = (await modern(served, capabilities={"extensions": TASKS})("tasks/get", taskId=task_id))["result"]
+        assert f"'Allow pay?' waits for you: answer_run with the run {below.run_id}" in plain["statusMessage"]
+        answers = {key: {"action": "accept", "content": {"decision": "approve"}} for key in ("task_1", "task_2")}
+        await ask("tasks/update", taskId=task_id, inputResponses=answers)
+        assert (await ask("tasks/get", taskId=task_id))["result"]["status"] == "working"
+    assert [answer.task_id for answer in flat.control.said] == ["task_1"]
+
+
+async def test_a_stream_tells_how_a_task_stands_as_tasks_get_would(served: Served, flat: Flat) -> None:
+    with anyio.fail_after(20):
+        ask = modern(served)
+        task_id, other = await started(ask), await started(modern(served, "finn"))
+        run = await flat.runs.get(flat.me, task_id.partition(".")[0])
+        async with listening(served, ask, taskIds=[task_id, other, "unknown"]) as told:
+            first = await anext(told)
+            assert first["method"] == "notifications/subscriptions/acknowledged"
+            assert first["params"]["notifications"] == {"taskIds": [task_id]}
+            assert (await anext(told))["params"]["status"] == "working"
+            child = await flat.run(parent_id=run.run_id)
+            await flat.ask(child, "task_1")
+            asking = await anext(told)
+            assert (asking["method"], asking["params"]["taskId"]) == ("notifications/tasks", task_id)
+            assert asking["params"]["_meta"] == first["params"]["_meta"]
+            now = (await ask("tasks/get", taskId=task_id))["result"]
+            shown = {key: value for key, value in asking["params"].items() if key != "_meta"}
+            assert shown == {key: value for key, value in now.items() if key not in ("_meta", "resultType")}
+            await flat.step(run, "end", status="completed", result={"paid": True})
+            ended = await anext(told)
+            assert ended["params"]["result"]["structuredContent"]["result"] == {"paid": True}
+        plain = modern(served, capabilities={})
+        refused = (await plain("subscriptions/listen", notifications={"taskIds": [task_id]}))["error"]
+        assert (refused["code"], refused["data"]) == (-32021, {"requiredCapabilities": {"extensions": TASKS}})
+        for wrong in ("all", [7], ["x"] * 2 + [str(number) for number in range(65)]):
+            assert (await ask("subscriptions/listen", notifications={"taskIds": wrong}))["error"]["code"] == -32602
 
 
 async def test_a_failed_run_is_a_tools_error_and_a_lost_one_the_servers(served: Served, flat: Flat) -> None:
@@ -223,7 +287,7 @@ async def test_a_task_exists_for_whoever_started_it_alone(served: Served, flat: 
         for asking, wrong in (
             (other, task_id),
             (ask, run_id),
-            (ask, f"{run_id}.{'0' * len(seal)}"),
+            (ask, f"{run_id}.{seal[:-1]}{'A' if seal[-1] != 'A' else 'B'}"),
             (ask, f"{run_id}x.{seal}"),
             (ask, "ünknown"),
         ):

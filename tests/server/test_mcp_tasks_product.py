@@ -89,6 +89,11 @@ async def test_a_task_that_waits_for_a_person_outlives_its_server(tmp_path: Path
             arguments = {"process": "approval", "input": {"amount": 7}}
             task_id = (await ask("tools/call", name="start_process", arguments=arguments))["result"]["taskId"]
             await until(ask, task_id, "input_required")
+            other = (await ask("tools/call", name="start_process", arguments=arguments))["result"]["taskId"]
+            await until(ask, other, "input_required")
+            call = {"name": "answer_run", "arguments": {"run_id": other.partition(".")[0]}}
+            asked = (await ask("tools/call", **call))["result"]
+            assert asked["resultType"] == "input_required"
             os.kill(running.pid, signal.SIGKILL)
             await running.wait()
         async with server(folder) as (_, url):
@@ -102,6 +107,16 @@ async def test_a_task_that_waits_for_a_person_outlives_its_server(tmp_path: Path
             )
             assert "error" not in answered, answered
             found = await until(ask, task_id, "completed")
+            (named,) = asked["inputRequests"]
+            filled = {named: {"action": "accept", "content": {"decision": "reject", "comment": "too much"}}}
+            retry = {**call, "inputResponses": filled, "requestState": asked["requestState"]}
+            answered = (await ask("tools/call", **retry))["result"]["structuredContent"]
+            assert (answered["accepted"], answered["status"]) == ("Pay 7?: reject", "answered")
+            second = (await ask("tools/call", **retry))["result"]
+            assert second["isError"]
+            assert "already decided by" in second["content"][0]["text"]
+            rejected = (await until(ask, other, "completed"))["result"]["structuredContent"]["result"]
+            assert rejected["output"]["decision"] == "reject"
     result = found["result"]["structuredContent"]["result"]
     assert result["outcome"] == "decided"
     assert result["output"]["decision"] == "approve"

@@ -97,6 +97,7 @@ class House:
             ingest=partial(receive_file, self.content, self.control),
             verify=verify_definition,
             run_url=lambda run_id: f"http://localhost/runs/{run_id}",
+            task_url=lambda task_id: f"http://localhost/inbox/{task_id}",
             verify_audit=self.runs.verify_audit,
         )
 

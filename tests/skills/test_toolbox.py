@@ -148,6 +148,7 @@ def call_of(principal: Principal = ALICE, key: str = "call_1", effects: Effects 
         ingest=absent,
         verify=absent,
         run_url=lambda run_id: f"http://localhost/runs/{run_id}",
+        task_url=lambda task_id: f"http://localhost/inbox/{task_id}",
     )
     return ToolContext(principal=principal, services=services, key=key)
 
