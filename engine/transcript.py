@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
+from engine.routes import Route
 from engine.values import Spent, Value
 
 
@@ -60,7 +61,9 @@ class ToolSpec(Value):
     """A tool as models see it, with the rules the loop keeps for it.
 
     `effect` is the approval class. `honours_key`: repeating a call with the same idempotency key has no second
-    effect. `deferred`: declared from the start but shown only once revealed, where the wire can do that.
+    effect. `deferred`: declared from the start but shown only once revealed, where the wire can do that. `target`
+    names the argument that says what a call acts on: a grant for the run is for this tool on that. `polls`: calling
+    it again and again with the same arguments is its use.
     """
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")
@@ -72,6 +75,8 @@ class ToolSpec(Value):
     timeout_s: float = 60.0
     deferred: bool = False
     skill: str | None = None
+    target: str | None = None
+    polls: bool = False
 
     @property
     def repeatable(self) -> bool:
@@ -92,6 +97,7 @@ class Sent(Value):
     model: str
     tools: str
     system: str
+    settings: str
     messages: str
     count: int
     reusable: int = 0
@@ -211,26 +217,6 @@ class Price(Value):
     source: str = "unpriced"
     input_per_million: float | None = None
     output_per_million: float | None = None
-
-
-class Route(Value):
-    """A model to call: provider and model by name, and options passed on to the wire (effort, temperature, …)."""
-
-    provider: str
-    model: str
-    options: dict[str, JsonValue] = {}
-    fallbacks: tuple["Route", ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> "Route":
-        """Read `provider/model`; the model's own name may hold further slashes."""
-        provider, slash, model = text.partition("/")
-        if not slash or not provider or not model:
-            raise ValueError(f"{text!r} is not a route; write provider/model, as in openai/gpt-name")
-        return cls(provider=provider, model=model)
-
-    def __str__(self) -> str:
-        return f"{self.provider}/{self.model}"
 
 
 class ModelRequest(Value):

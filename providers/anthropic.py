@@ -22,12 +22,13 @@ from engine.transcript import (
     ToolCall,
     Usage,
 )
-from providers.anthropic_render import API, PROVIDER, all_tools, render, unparsed
+from providers.anthropic_render import API, PROVIDER, RENDERERS, WRITTEN_HERE, all_tools, beta_names, outgoing, unparsed
 from providers.base import DEFAULT_TIMEOUT_S, LoadMedia, OnDelta
+from providers.cache import Outgoing, Told, last_own
 from providers.errors import MalformedReply, ProviderUnavailable, Unauthorized
 from providers.prices import price
-from providers.streams import Attempt, rate_limits
-from providers.wire import Recent, ToolNames, parse_arguments, parsed_output, settle
+from providers.streams import Attempt
+from providers.wire import ToolNames, check_request, parse_arguments, parsed_output, settle
 
 BASE_URL = "https://api.anthropic.com"
 
@@ -46,7 +47,8 @@ FINISHES: dict[str, FinishKind] = {
 
 class Anthropic:
     """The Messages wire for one account. Options of a route go onto the wire as they are, apart from `effort`,
-    `cache_ttl` (`5m`, `1h`) and `betas` (a list of beta names for the header)."""
+    `cache_ttl` (`5m`, `1h`), `betas` (a list of beta names for the header) and `inline_tools` (true for a model that
+    takes the definition of a new tool in the middle of a conversation)."""
 
     name = PROVIDER
 
@@ -60,7 +62,6 @@ class Anthropic:
         if not api_key:
             raise Unauthorized("No API key is configured for anthropic.", provider=PROVIDER)
         self._load_media = load_media
-        self._previous: Recent[str] = Recent()
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
             base_url=base_url or BASE_URL,
@@ -76,13 +77,16 @@ class Anthropic:
     async def generate(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelReply:
         """Stream one Messages call and return its whole reply, or raise a `ProviderError`."""
         names = ToolNames(all_tools(request), PROVIDER, request.route.model)
-        body = await render(request, names, self._load_media)
+        check_request(request, PROVIDER, WRITTEN_HERE)
+        body = await RENDERERS[request.renderer](request, names, self._load_media)
+        before = last_own(request.messages, PROVIDER, API)
+        going = outgoing(request, before, body)
         if request.cache_key is not None:
-            body["diagnostics"] = {"previous_message_id": self._previous.get(request.cache_key)}
-        betas = request.route.options.get("betas")
-        headers = {"anthropic-beta": ",".join(map(str, betas))} if isinstance(betas, list) else None
+            body["diagnostics"] = {"previous_message_id": before.reply_id if before else None}
+        betas = beta_names(request)
+        headers = {"anthropic-beta": ",".join(betas)} if betas else None
         attempt = Attempt(PROVIDER, request.route.model)
-        reader = _Reader(attempt, names, request)
+        reader = _Reader(attempt, names, request, going)
         try:
             async with self._client.messages.with_streaming_response.create(
                 model=request.route.model,
@@ -98,18 +102,17 @@ class Anthropic:
             raise attempt.refused(error.status_code, error.response.headers, error.body) from error
         except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
             raise attempt.cut(error) from error
-        if request.cache_key is not None:
-            self._previous.put(request.cache_key, reader.message["id"])
         return reader.reply()
 
 
 class _Reader:
     """Builds the message out of the events; blocks stay as they came, only their pieces are joined."""
 
-    def __init__(self, attempt: Attempt, names: ToolNames, request: ModelRequest) -> None:
+    def __init__(self, attempt: Attempt, names: ToolNames, request: ModelRequest, going: Outgoing) -> None:
         self.finished = False
         self._reply: ModelReply | None = None
         self._request = request
+        self._going = going
         self.message: dict[str, Any] = {}
         self._attempt = attempt
         self._names = names
@@ -196,14 +199,16 @@ class _Reader:
         raw = str(self._stop["stop_reason"])
         parts, finish = settle(self._parts(kept), FINISHES.get(raw, "error"), raw)
         model = str(self.message.get("model") or request.route.model)
+        usage = read_usage(self._usage)
         native = Native(
             provider=PROVIDER,
             api=API,
             model=model,
             blocks=tuple(cast(JsonValue, block) for _, block in kept),
             renderer=request.renderer,
+            reply_id=self.message["id"],
+            sent=self._going.sent(usage),
         )
-        usage = read_usage(self._usage)
         return ModelReply(
             message=Message(role="assistant", parts=parts, native=native),
             usage=usage,
@@ -213,6 +218,8 @@ class _Reader:
             model=model,
             request_id=self._attempt.request_id,
             output=parsed_output(request, parts, finish),
+            cache=self._going.facts(usage, _told(self.message.get("diagnostics"))),
+            rates=self._attempt.rates,
             diagnostics=self._diagnostics(),
         )
 
@@ -236,16 +243,18 @@ class _Reader:
         return parts
 
     def _diagnostics(self) -> dict[str, JsonValue]:
-        found: dict[str, JsonValue] = {"message_id": self.message["id"]}
-        cache = self.message.get("diagnostics")
-        if isinstance(cache, dict):
-            reason = cast(dict[str, Any], cache).get("cache_miss_reason")
-            found["cache"] = cast(JsonValue, cache)
-            found["cache_miss"] = reason["type"] if isinstance(reason, dict) else None
-        if self._stop.get("stop_details"):
-            found["stop_details"] = self._stop["stop_details"]
-        limits = rate_limits(self._attempt.headers)
-        return {**found, "rate_limits": limits} if limits else found
+        """Return what the provider adds to its answer: what it says of the cache, why it refused, what it dropped."""
+        told = {name: self.message.get(name) for name in ("diagnostics", "input_transformations")}
+        told["stop_details"] = self._stop.get("stop_details")
+        return {name: cast(JsonValue, value) for name, value in told.items() if value}
+
+
+def _told(diagnostics: Any) -> Told | None:
+    """Return the cause of a miss as the provider names it; it can't tell the cause, or not yet, in every case."""
+    reason = diagnostics.get("cache_miss_reason") if isinstance(diagnostics, dict) else None
+    if not isinstance(reason, dict) or not str(reason.get("type")).endswith("_changed"):
+        return None
+    return Told(reason=str(reason["type"]), missed_tokens=reason.get("cache_missed_input_tokens"))
 
 
 def read_usage(raw: dict[str, Any]) -> Usage:

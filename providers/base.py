@@ -1,11 +1,13 @@
 """What a provider is, and how one is made by name without importing the SDKs of the others."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from engine.errors import Invalid
 from engine.transcript import Delta, ModelReply, ModelRequest
+from providers.chat_vendors import VENDORS
 
 LoadMedia = Callable[[str], Awaitable[bytes]]
 """Returns the bytes of a blob by its digest; called only while a request is rendered."""
@@ -48,9 +50,13 @@ class ProviderFactory(Protocol):
 WIRES = {
     "anthropic": "providers.anthropic:Anthropic",
     "openai": "providers.openai:OpenAI",
+    "gemini": "providers.gemini:Gemini",
     "scripted": "providers.scripted:Scripted",
 }
 """The wires of the house: name → `module:class`, imported when first asked for."""
+
+CHAT = "providers.chat:Chat"
+"""The wire of every vendor that speaks OpenAI Chat Completions: the names of `VENDORS`."""
 
 PROVIDERS: dict[str, ProviderFactory] = {}
 """The factories that are loaded; `register_provider` adds others."""
@@ -63,7 +69,7 @@ def register_provider(name: str, factory: ProviderFactory) -> None:
 
 def provider_names() -> list[str]:
     """Return every name that `make_provider` accepts, sorted."""
-    return sorted({*WIRES, *PROVIDERS})
+    return sorted({*WIRES, *VENDORS, *PROVIDERS})
 
 
 def make_provider(
@@ -76,9 +82,10 @@ def make_provider(
 ) -> Provider:
     """Return the provider `name` for one account, importing its module only now; `Invalid` lists the known names."""
     if name not in PROVIDERS:
-        if name not in WIRES:
+        if name not in WIRES and name not in VENDORS:
             known = ", ".join(provider_names())
             raise Invalid(f"There is no provider {name!r}; use one of: {known}.", provider=name, known=provider_names())
-        module, _, attribute = WIRES[name].partition(":")
-        PROVIDERS[name] = cast(ProviderFactory, getattr(import_module(module), attribute))
+        module, _, attribute = WIRES.get(name, CHAT).partition(":")
+        factory = cast(ProviderFactory, getattr(import_module(module), attribute))
+        PROVIDERS[name] = factory if name in WIRES else partial(cast(Any, factory), vendor=VENDORS[name])
     return PROVIDERS[name](api_key=api_key, base_url=base_url, load_media=load_media, timeout_s=timeout_s)

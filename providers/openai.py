@@ -24,11 +24,12 @@ from engine.transcript import (
     Usage,
 )
 from providers.base import DEFAULT_TIMEOUT_S, LoadMedia, OnDelta
+from providers.cache import Outgoing, Told, last_own
 from providers.errors import MalformedReply, Unauthorized
-from providers.openai_render import API, PROVIDER, render
+from providers.openai_render import API, PROVIDER, RENDERERS, WRITTEN_HERE, outgoing
 from providers.prices import price
-from providers.streams import Attempt, rate_limits
-from providers.wire import Recent, ToolNames, parse_arguments, parsed_output, revealed_tools, settle
+from providers.streams import Attempt
+from providers.wire import ToolNames, check_request, parse_arguments, parsed_output, revealed_tools, settle
 
 BASE_URL = "https://api.openai.com/v1"
 
@@ -64,7 +65,6 @@ class OpenAI:
         if not api_key:
             raise Unauthorized("No API key is configured for openai.", provider=PROVIDER)
         self._load_media = load_media
-        self._previous: Recent[str] = Recent()
         self._client = openai.AsyncOpenAI(
             api_key=api_key,
             base_url=base_url or BASE_URL,
@@ -79,10 +79,12 @@ class OpenAI:
     async def generate(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelReply:
         """Stream one Responses call and return its whole reply, or raise a `ProviderError`."""
         names = ToolNames([*request.tools, *revealed_tools(request.messages)], PROVIDER, request.route.model)
-        compare_with = self._previous.get(request.cache_key) if request.cache_key is not None else None
-        body = await render(request, names, self._load_media, compare_with)
+        check_request(request, PROVIDER, WRITTEN_HERE)
+        before = last_own(request.messages, PROVIDER, API)
+        body = await RENDERERS[request.renderer](request, names, self._load_media, before)
+        going = outgoing(request, before, body)
         attempt = Attempt(PROVIDER, request.route.model)
-        reader = _Reader(attempt, names, request)
+        reader = _Reader(attempt, names, request, going)
         try:
             async with self._client.responses.with_streaming_response.create(
                 model=request.route.model, stream=True, extra_body=body
@@ -93,18 +95,17 @@ class OpenAI:
             raise attempt.refused(error.status_code, error.response.headers, error.body) from error
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             raise attempt.cut(error) from error
-        if request.cache_key is not None:
-            self._previous.put(request.cache_key, reader.response["id"])
         return reader.reply()
 
 
 class _Reader:
     """Gathers the finished output items; the terminal event says whether they are all."""
 
-    def __init__(self, attempt: Attempt, names: ToolNames, request: ModelRequest) -> None:
+    def __init__(self, attempt: Attempt, names: ToolNames, request: ModelRequest, going: Outgoing) -> None:
         self.finished = False
         self._reply: ModelReply | None = None
         self._request = request
+        self._going = going
         self.response: dict[str, Any] = {}
         self._attempt = attempt
         self._names = names
@@ -156,14 +157,16 @@ class _Reader:
             kind = INCOMPLETE.get(raw, "error")
         parts, finish = settle(self._parts(items), kind, raw)
         model = str(self.response.get("model") or request.route.model)
+        usage = read_usage(self.response.get("usage") or {})
         native = Native(
             provider=PROVIDER,
             api=API,
             model=model,
             blocks=tuple(cast(JsonValue, item) for item in items),
             renderer=request.renderer,
+            reply_id=self.response["id"],
+            sent=self._going.sent(usage),
         )
-        usage = read_usage(self.response.get("usage") or {})
         return ModelReply(
             message=Message(role="assistant", parts=parts, native=native),
             usage=usage,
@@ -173,6 +176,8 @@ class _Reader:
             model=model,
             request_id=self._attempt.request_id,
             output=parsed_output(request, parts, finish),
+            cache=self._going.facts(usage, _told(self.response.get("prompt_cache_diagnostics"))),
+            rates=self._attempt.rates,
             diagnostics=self._diagnostics(items),
         )
 
@@ -202,18 +207,21 @@ class _Reader:
         )
 
     def _diagnostics(self, items: list[dict[str, Any]]) -> dict[str, JsonValue]:
-        found: dict[str, JsonValue] = {"message_id": self.response["id"]}
-        cache = self.response.get("prompt_cache_diagnostics")
-        if isinstance(cache, dict):
-            found["cache"] = cast(JsonValue, cache)
-            found["cache_miss"] = cast(dict[str, JsonValue], cache).get("reason")
-        if self.response.get("input_transformations"):
-            found["input_transformations"] = self.response["input_transformations"]
-        phases = [item["phase"] for item in items if item.get("phase")]
-        if phases:
-            found["phase"] = phases[-1]
-        limits = rate_limits(self._attempt.headers)
-        return {**found, "rate_limits": limits} if limits else found
+        """Return what the provider adds to its answer: what it says of the cache, what it dropped, the last phase."""
+        told = {name: self.response.get(name) for name in ("prompt_cache_diagnostics", "input_transformations")}
+        told["phase"] = next((item["phase"] for item in reversed(items) if item.get("phase")), None)
+        return {name: cast(JsonValue, value) for name, value in told.items() if value}
+
+
+def _told(diagnostics: Any) -> Told | None:
+    """Return the provider's diagnosis of the cache; None where none was asked for or it could give none."""
+    if not isinstance(diagnostics, dict) or diagnostics.get("type") not in ("cache_hit", "cache_miss"):
+        return None
+    return Told(
+        hit=diagnostics["type"] == "cache_hit",
+        reason=diagnostics.get("reason"),
+        missed_tokens=diagnostics.get("cache_missed_tokens"),
+    )
 
 
 def _contents(item: dict[str, Any]) -> list[dict[str, Any]]:

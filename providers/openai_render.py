@@ -5,13 +5,16 @@ the whole input, with the provider's own earlier items verbatim, `phase` and enc
 """
 
 import json
+from collections.abc import Awaitable, Callable
+from itertools import takewhile
 from typing import Any, cast
 
 from pydantic import JsonValue
 
-from engine.transcript import Media, Message, ModelRequest, Text, ToolCall, ToolResult, ToolSpec
+from engine.transcript import Media, Message, ModelRequest, Native, Text, ToolCall, ToolResult, ToolSpec
 from providers.base import LoadMedia
-from providers.wire import ToolNames, as_object, call_ids, check_request, media_base64, own_blocks, shown, unreadable
+from providers.cache import Outgoing
+from providers.wire import ToolNames, as_object, call_ids, media_base64, own_blocks, shown, unreadable
 
 PROVIDER = "openai"
 API = "responses"
@@ -24,11 +27,13 @@ Item = dict[str, Any]
 
 
 async def render(
-    request: ModelRequest, names: ToolNames, load_media: LoadMedia | None, compare_with: str | None
+    request: ModelRequest, names: ToolNames, load_media: LoadMedia | None, before: Native | None
 ) -> dict[str, Any]:
-    """Return the body of one streamed Responses request; `compare_with` is the response before it in the
-    conversation, named for cache diagnostics where the route sets `prompt_cache_options`."""
-    check_request(request, PROVIDER, WRITTEN_HERE)
+    """Return the body of one streamed Responses request; `before` is this wire's own last turn.
+
+    A route that sets `prompt_cache_options`, if only to `{}`, has a model with explicit breakpoints and diagnostics:
+    stable prefixes end in a breakpoint then, and the last response is named for comparison.
+    """
     options: dict[str, Any] = dict(request.route.options)
     body: dict[str, Any] = {
         "model": request.route.model,
@@ -46,14 +51,39 @@ async def render(
         body["prompt_cache_key"] = request.cache_key
     if "effort" in options:
         options["reasoning"] = {**options.get("reasoning", {}), "effort": options.pop("effort")}
-    if isinstance(options.get("prompt_cache_options"), dict) and compare_with is not None:
-        options["prompt_cache_options"] = {"comparison_response_id": compare_with, **options["prompt_cache_options"]}
+    if marks_prefixes(request) and before is not None and before.reply_id is not None:
+        options["prompt_cache_options"] = {
+            "comparison_response_id": before.reply_id,
+            **options["prompt_cache_options"],
+        }
     text: dict[str, Any] = options.pop("text", {})
     if request.output_schema is not None:
         text = {**text, "format": _format(request.output_schema)}
     if text:
         body["text"] = text
     return {**options, **body}
+
+
+Render = Callable[[ModelRequest, ToolNames, LoadMedia | None, Native | None], Awaitable[dict[str, Any]]]
+RENDERERS: dict[int, Render] = {1: render}
+"""The renderer of each version; a run that started with one keeps it."""
+
+
+def outgoing(request: ModelRequest, before: Native | None, body: dict[str, Any]) -> Outgoing:
+    """Return the digests of a body for the comparison with the turn before; what the developer opens with is its
+    system."""
+    items: list[Item] = body["input"]
+    opening = list(takewhile(_of_developer, items))
+    return Outgoing.of(request, before, tools=body.get("tools"), system=opening, entries=items)
+
+
+def _of_developer(item: Item) -> bool:
+    return item.get("role") == "developer"
+
+
+def marks_prefixes(request: ModelRequest) -> bool:
+    """Tell whether the route's model takes explicit cache breakpoints; the option says so."""
+    return isinstance(request.route.options.get("prompt_cache_options"), dict)
 
 
 def function_tool(tool: ToolSpec, names: ToolNames) -> Item:
@@ -93,37 +123,41 @@ def _format(schema: dict[str, Any]) -> dict[str, Any]:
 async def _input(request: ModelRequest, names: ToolNames, load_media: LoadMedia | None) -> list[Any]:
     items: list[Any] = []
     ids = call_ids(request.messages, PROVIDER, API)
-    visible = {tool.name for tool in request.tools if not tool.deferred}
+    declared = {tool.name for tool in request.tools if not tool.deferred}
+    visible = set(declared)
     for message in request.messages:
         if message.role == "assistant":
             native = own_blocks(message, PROVIDER, API)
-            items.extend(native if native is not None else _neutral(message, names, ids))
+            items.extend(native if native is not None else _neutral(message, names, ids, visible - declared))
         elif message.role == "tool":
             items.extend(_answers(message, names, ids, visible))
         else:
-            content = [await _content(part, load_media, request.route.model) for part in message.parts]
-            content = [block for block in content if block is not None]
+            written = [await _content(part, load_media, request.route.model) for part in message.parts]
+            content = [block for block in written if block is not None]
             role = "developer" if message.role == "system" else "user"
+            if content and message.breakpoint and marks_prefixes(request):
+                content[-1] = {**content[-1], "prompt_cache_breakpoint": {"mode": "explicit"}}
             if content:
                 items.append({"type": "message", "role": role, "content": content})
     return items
 
 
-def _neutral(message: Message, names: ToolNames, ids: dict[str, str]) -> list[Item]:
+def _neutral(message: Message, names: ToolNames, ids: dict[str, str], learned: set[str]) -> list[Item]:
+    """Write another provider's turn. A tool that was declared in the conversation has a namespace of its own name,
+    and the wire refuses an earlier call of it that doesn't say so."""
     items: list[Item] = []
     for part in message.parts:
         if isinstance(part, Text) and part.text:
             items.append({"type": "message", "role": "assistant", "content": part.text})
         elif isinstance(part, ToolCall):
             arguments = json.dumps(part.arguments, ensure_ascii=False) if part.malformed is None else part.malformed
-            items.append(
-                {
-                    "type": "function_call",
-                    "call_id": ids.get(part.id, part.id),
-                    "name": names.to_wire(part.name),
-                    "arguments": arguments,
-                }
-            )
+            call = {
+                "type": "function_call",
+                "call_id": ids.get(part.id, part.id),
+                "name": names.to_wire(part.name),
+                "arguments": arguments,
+            }
+            items.append({**call, "namespace": names.to_wire(part.name)} if part.name in learned else call)
     return items
 
 

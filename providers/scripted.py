@@ -15,6 +15,7 @@ from pydantic import ConfigDict, JsonValue
 
 from engine.errors import Invalid
 from engine.transcript import (
+    CacheFacts,
     Delta,
     FinishKind,
     Message,
@@ -30,6 +31,7 @@ from engine.transcript import (
 )
 from engine.values import Value, canonical_json, digest
 from providers.base import DEFAULT_TIMEOUT_S, LoadMedia, OnDelta
+from providers.cache import FIRST_TURN
 from providers.errors import InvalidRequest, ProviderError
 from providers.wire import Recent, check_request, own_blocks, parsed_output, settle
 
@@ -168,7 +170,7 @@ class Scripted:
         parts, finish = settle(parts, reply.finish, reply.finish)
         content = cast(JsonValue, [part.model_dump(mode="json") for part in parts])
         block: JsonValue = {"scripted": content, "seal": digest(content)}
-        usage = self._usage(request, parts)
+        usage, cache = self._usage(request, parts)
         return ModelReply(
             message=Message(
                 role="assistant",
@@ -184,10 +186,11 @@ class Scripted:
             model=request.route.model,
             request_id=f"scripted_{self._calls}",
             output=parsed_output(request, parts, finish),
+            cache=cache,
             diagnostics=reply.diagnostics,
         )
 
-    def _usage(self, request: ModelRequest, parts: tuple[Part, ...]) -> Usage:
+    def _usage(self, request: ModelRequest, parts: tuple[Part, ...]) -> tuple[Usage, CacheFacts]:
         """Count one token for four characters; what the conversation's last request began with is a cache read."""
         pieces = _rendered(request)
         before = self._seen.get(request.cache_key or "") or []
@@ -199,7 +202,7 @@ class Scripted:
         read = tokens(pieces[:same])
         thought = tokens([part.text for part in parts if isinstance(part, Reasoning)])
         spoken = [part.text if isinstance(part, Text) else _call_text(part) for part in parts]
-        return Usage(
+        usage = Usage(
             input_total=total,
             input_uncached=total - read,
             cache_read=read,
@@ -207,6 +210,19 @@ class Scripted:
             reasoning=thought,
             raw={"input_tokens": total, "cached_tokens": read},
         )
+        if before and same == len(before):
+            return usage, CacheFacts(hit=True, read=read)
+        missed = tokens(before) - read if before else None
+        return usage, CacheFacts(hit=False, read=read, missed_tokens=missed, reason=_cause(request, before, same))
+
+
+def _cause(request: ModelRequest, before: list[str], same: int) -> str:
+    """Return what differs first between the pieces `before` and those of the request, which share the first `same`."""
+    if not before:
+        return FIRST_TURN
+    if same == 0:
+        return "model_changed"
+    return "tools_changed" if same <= len(request.tools) else "messages_changed"
 
 
 def tokens(pieces: Iterable[str]) -> int:

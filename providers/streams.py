@@ -4,7 +4,7 @@ The SDKs carry the bytes; they accept streams that end early and events that are
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol, cast
 
@@ -29,6 +29,9 @@ from providers.errors import (
 from providers.rates import rate_facts, retry_after
 from providers.wire import strict_json
 
+OVERLOAD = (503, 529)
+"""The statuses that mean: nobody is served at the moment."""
+
 DRAIN_S = 0.2
 """Seconds granted to the end of a stream after its last event, so that its connection can be used again."""
 
@@ -41,6 +44,7 @@ _KINDS: dict[str, type[ProviderError]] = {
     "server_is_overloaded": Overloaded,
     "slow_down": Overloaded,
     "context_length_exceeded": ContextFull,
+    "exceed_context_size_error": ContextFull,
     "request_too_large": ContextFull,
     "billing_error": SpendLimit,
     "billing_required": SpendLimit,
@@ -75,9 +79,10 @@ _TOO_LONG = re.compile(
 
 def error_kind(status: int | None, words: list[str], message: str) -> type[ProviderError]:
     """Return the class for an answer with this HTTP status (None inside a stream) and these error words."""
-    for word in words:
-        if word in _KINDS:
-            return _KINDS[word]
+    named = next((_KINDS[word] for word in words if word in _KINDS), None)
+    if named is not None:
+        # "Server error" is all that some say beside the status that means overload.
+        return Overloaded if named is ProviderUnavailable and status in OVERLOAD else named
     if status in (None, 400, 413, 422) and _TOO_LONG.search(message):
         return ContextFull
     if status is None:
@@ -85,7 +90,7 @@ def error_kind(status: int | None, words: list[str], message: str) -> type[Provi
     by_status = {401: Unauthorized, 402: SpendLimit, 403: Unauthorized, 413: ContextFull, 429: RateLimited}
     if status in by_status:
         return by_status[status]
-    if status in (503, 529):
+    if status in OVERLOAD:
         return Overloaded
     return ProviderUnavailable if status in (408, 409) or status >= 500 else InvalidRequest
 
@@ -128,6 +133,7 @@ class Attempt:
         self.request_id: str | None = None
         self.headers: Mapping[str, str] = {}
         self.rates: RateFacts | None = None
+        self.marked = False
 
     def opened(self, headers: Mapping[str, str], request_id: str | None) -> None:
         """Note the head of the answer."""
@@ -163,14 +169,25 @@ class Attempt:
         what = "fell silent and timed out" if stalled else f"broke off ({type(error).__name__})"
         return self.failure(ProviderUnavailable, f"The connection to {self.provider} {what}.", stalled=stalled)
 
-    async def follow(self, chunks: AsyncIterator[bytes], reader: "Reader", on_delta: OnDelta | None) -> None:
-        """Hand each event to `reader` until it has finished; the stream must not end before that."""
+    async def follow(
+        self,
+        chunks: AsyncIterator[bytes],
+        reader: "Reader",
+        on_delta: OnDelta | None,
+        done: Callable[[], None] | None = None,
+    ) -> None:
+        """Hand each event to `reader` until it has finished; the stream must not end before that.
+
+        A wire without a terminal event of its own passes `done`: it is called at `[DONE]` and may finish the reader.
+        """
         decoder = EventDecoder()
         async with aclosing(cast(AsyncGenerator[bytes, None], chunks)):
             async for chunk in chunks:
                 for delta in self._read(decoder, chunk, reader):
                     if on_delta is not None:
                         on_delta(delta)
+                if self.marked and done is not None:
+                    done()
                 if reader.finished:
                     await _drain(chunks)
                     return
@@ -180,7 +197,8 @@ class Attempt:
 
     def _read(self, decoder: EventDecoder, chunk: bytes, reader: "Reader") -> Iterator[Delta]:
         for data in self._decoded(decoder, chunk):
-            if data == "[DONE]" or reader.finished:
+            self.marked = self.marked or data == "[DONE]"
+            if self.marked or reader.finished:
                 continue
             event = self._event(data)
             try:

@@ -26,7 +26,10 @@ from providers.base import LoadMedia
 from providers.errors import InvalidRequest
 
 RENDERER = 1
-"""The version of the bytes that the wires write. A run keeps the version it started with."""
+"""The version of the bytes that the wires write for a new run; a run keeps the version it started with."""
+
+RENDERERS = frozenset({1})
+"""Every version that can still be written: each wire has a table with a renderer for each of them."""
 
 V = TypeVar("V")
 
@@ -98,9 +101,10 @@ def check_request(request: ModelRequest, who: str, own_options: Iterable[str]) -
     """Raise `InvalidRequest` for what every provider would refuse: an unknown renderer, a wire field set as an
     option, a call without its one answer."""
     model = request.route.model
-    if request.renderer != RENDERER:
+    if request.renderer not in RENDERERS:
+        known = ", ".join(map(str, sorted(RENDERERS)))
         raise InvalidRequest(
-            f"This version writes requests with renderer {RENDERER}, the run asks for {request.renderer}.",
+            f"This version writes requests with the renderers {known}; the run asks for {request.renderer}.",
             provider=who,
             model=model,
         )

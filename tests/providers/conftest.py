@@ -13,6 +13,7 @@ import pytest
 
 from providers.base import LoadMedia, Provider, make_provider
 from tests.providers.referee import Referee
+from tests.providers.wires import BY_NAME, WIRES, Wire
 
 KEY = "test-key"
 
@@ -36,9 +37,16 @@ class LLMock:
         """Return how many requests have arrived since the reset."""
         return self._http.get("/_llmock/requests").json()["count"]
 
+    def findings(self) -> list[dict[str, Any]]:
+        """Return what the server holds against its client since the reset: the errors of its verdict."""
+        verdict = self._http.get("/_llmock/verdict").json()
+        return [finding for finding in verdict["findings"] if finding["severity"] == "error"]
+
     def base_url(self, provider: str) -> str:
         """Return where the SDK of `provider` finds the server."""
-        return self.url + {"anthropic": "/anthropic", "openai": "/v1"}[provider]
+        path = BY_NAME[provider].llmock
+        assert path is not None, f"llmock does not speak the wire {provider}"
+        return self.url + path
 
     def close(self) -> None:
         self._http.close()
@@ -67,10 +75,11 @@ def llmock_server() -> Iterator[LLMock]:
 
 
 @pytest.fixture
-def mock(llmock_server: LLMock) -> LLMock:
-    """The llmock server with nothing queued."""
+def mock(llmock_server: LLMock) -> Iterator[LLMock]:
+    """The llmock server with nothing queued; in the end its verdict on what the test has done must hold no error."""
     llmock_server.reset()
-    return llmock_server
+    yield llmock_server
+    assert llmock_server.findings() == []
 
 
 @pytest.fixture
@@ -78,6 +87,12 @@ def referee() -> Iterator[Referee]:
     """A fresh strict server for one conversation."""
     with Referee() as server:
         yield server
+
+
+@pytest.fixture(params=WIRES, ids=lambda wire: wire.name)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    """Each wire in turn."""
+    return request.param
 
 
 Connect = Callable[..., Provider]

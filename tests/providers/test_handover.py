@@ -14,6 +14,7 @@ from tests.providers.test_anthropic import CALL as TOOL_USE
 from tests.providers.test_anthropic import REDACTED, THINKING
 from tests.providers.test_openai import CALL as FUNCTION_CALL
 from tests.providers.test_openai import COMMENT, REASONING, final
+from tests.providers.wires import BY_NAME
 
 pytestmark = pytest.mark.anyio
 
@@ -41,8 +42,8 @@ def on(provider: str, request: ModelRequest, *messages: Message) -> ModelRequest
 
 
 async def test_anthropic_to_openai_and_back(connect: Connect, referee: Referee, other: Referee):
-    first = connect("anthropic", referee.base_url("anthropic"))
-    second = connect("openai", other.base_url("openai"))
+    first = connect("anthropic", referee.url)
+    second = connect("openai", f"{other.url}/v1")
     request = ModelRequest(
         route=Route(provider="anthropic", model="any-model"),
         messages=(system("Be brief."), user("Rain?")),
@@ -91,12 +92,12 @@ async def test_foreign_call_ids_are_rewritten_where_the_wire_would_refuse_them(
     answer = Message(role="tool", parts=(ToolResult(call_id=odd.id, name=odd.name, text="ok"),))
     said = {"anthropic": {"type": "text", "text": "ok"}, "openai": final("ok")}[name]
     referee.will_say(Turn([said]))
-    await connect(name, referee.base_url(name)).generate(on(name, request, asked, answer))
+    await connect(name, referee.url + BY_NAME[name].referee).generate(on(name, request, asked, answer))
     assert "call:1" not in json.dumps(referee.bodies[0])
 
 
 async def test_the_scripted_provider_takes_over_and_keeps_its_own_turns(connect: Connect, referee: Referee):
-    wire = connect("anthropic", referee.base_url("anthropic"))
+    wire = connect("anthropic", referee.url)
     script = Scripted([ScriptedReply(reasoning="hm", text="Scripted."), "Still here."])
     request = ModelRequest(route=Route(provider="scripted", model="s"), messages=(user("Hi"),))
     one = await script.generate(request)

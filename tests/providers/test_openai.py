@@ -5,7 +5,19 @@ from typing import Any
 
 import pytest
 
-from engine.transcript import Delta, Media, Message, ModelReply, ModelRequest, Route, ToolResult, ToolSpec, system, user
+from engine.transcript import (
+    CacheFacts,
+    Delta,
+    Media,
+    Message,
+    ModelReply,
+    ModelRequest,
+    Route,
+    ToolResult,
+    ToolSpec,
+    system,
+    user,
+)
 from providers.base import Provider
 from providers.errors import (
     InvalidRequest,
@@ -65,7 +77,7 @@ def after(request: ModelRequest, *messages: Message) -> ModelRequest:
 
 @pytest.fixture
 def provider(connect: Connect, referee: Referee) -> Provider:
-    return connect("openai", referee.base_url("openai"))
+    return connect("openai", f"{referee.url}/v1")
 
 
 async def first_turn(provider: Provider, referee: Referee) -> tuple[ModelRequest, ModelReply]:
@@ -97,7 +109,7 @@ async def test_the_referee_refuses_a_turn_without_its_reasoning_or_phase(
     without_phase = {name: value for name, value in COMMENT.items() if name != "phase"}
     blocks = (COMMENT, CALL) if change == "drop the reasoning" else (REASONING, without_phase, CALL)
     broken = reply.message.model_copy(update={"native": native.model_copy(update={"blocks": blocks})})
-    with pytest.raises(InvalidRequest, match="missing or changed"):
+    with pytest.raises(InvalidRequest, match=r"missing or changed|phase"):
         await provider.generate(after(request, broken, Message(role="tool", parts=(RESULT,))))
 
 
@@ -239,8 +251,20 @@ async def test_options_reach_the_wire_and_the_response_before_is_compared(provid
     assert referee.bodies[0]["reasoning"] == {"effort": "low"}
     assert referee.bodies[0]["text"] == {"verbosity": "low"}
     assert referee.bodies[0]["prompt_cache_options"] == {"ttl": "12h"}
-    assert referee.bodies[1]["prompt_cache_options"]["comparison_response_id"] == reply.diagnostics["message_id"]
-    assert second.diagnostics["cache_miss"] == "tools_changed"
+    assert referee.bodies[1]["prompt_cache_options"]["comparison_response_id"] == referee.past[0].reply_id
+    assert second.cache == CacheFacts(hit=False, read=0, missed_tokens=9, reason="tools_changed")
+
+
+async def test_stable_prefixes_end_in_a_breakpoint_where_the_model_takes_them(provider: Provider, referee: Referee):
+    pinned = user("Pinned.").model_copy(update={"breakpoint": True})
+    plain = ask(system("Be brief."), pinned, user("Hi"))
+    route = Route(provider="openai", model="any-model", options={"prompt_cache_options": {}})
+    referee.will_say(Turn([final("ok")]), Turn([final("yes")]))
+    await provider.generate(plain)
+    referee.past.clear()
+    await provider.generate(plain.model_copy(update={"route": route}))
+    marks = [[item["content"][-1].get("prompt_cache_breakpoint") for item in body["input"]] for body in referee.bodies]
+    assert marks == [[None, None, None], [{"mode": "explicit"}, {"mode": "explicit"}, None]]
 
 
 async def test_a_schema_is_asked_for_and_its_answer_parsed(provider: Provider, referee: Referee):
@@ -269,7 +293,7 @@ async def test_attachments_are_loaded_by_digest(connect: Connect, referee: Refer
 
     parts = (Media(ref="d1", mime="image/png"), Media(ref="d2", mime="application/pdf"), Media(ref="d3", mime="a/zip"))
     referee.will_say(Turn([final("ok")]))
-    provider = connect("openai", referee.base_url("openai"), load)
+    provider = connect("openai", f"{referee.url}/v1", load)
     await provider.generate(ask(Message(role="user", parts=parts)))
     image, document, archive = referee.bodies[0]["input"][0]["content"]
     assert image["image_url"] == "data:image/png;base64,Ynl0ZXM="

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from engine.errors import Invalid
-from engine.transcript import Message, ModelRequest, Route, ToolCall, ToolResult, ToolSpec, user
+from engine.transcript import CacheFacts, Message, ModelRequest, Route, ToolCall, ToolResult, ToolSpec, user
 from providers.base import make_provider
 from providers.errors import InvalidRequest, RateLimited
 from providers.scripted import Line, Scripted, ScriptedReply, answer, calls, register_script
@@ -70,6 +70,7 @@ async def test_what_the_conversation_began_with_is_a_cache_read():
     assert one.usage.output_total == 1
     two = await provider.generate(ask(*first.messages, one.message, user("more"), cache_key="run_1"))
     assert two.usage.cache_read == one.usage.input_total
+    assert two.cache == CacheFacts(hit=True, read=one.usage.input_total)
     assert two.usage.input_total > one.usage.input_total
     assert two.usage.input_uncached == two.usage.input_total - two.usage.cache_read
     assert two.price.usd == 0
@@ -80,6 +81,16 @@ async def test_another_conversation_reads_nothing_from_the_cache():
     provider = Scripted(["one", "two"])
     await provider.generate(ask(user("a" * 400), cache_key="run_1"))
     assert (await provider.generate(ask(user("a" * 400), cache_key="run_2"))).usage.cache_read == 0
+
+
+async def test_a_miss_of_its_cache_has_a_named_cause():
+    provider = Scripted(["one", "two", "three"])
+    tool = ToolSpec(name="rain", description="", input_schema={})
+    one = await provider.generate(ask(user("Hi"), cache_key="run_1"))
+    two = await provider.generate(ask(user("Ho"), cache_key="run_1"))
+    three = await provider.generate(ask(user("Ho"), tools=(SEARCH, tool), cache_key="run_1"))
+    causes = [reply.cache.reason for reply in (one, two, three) if reply.cache is not None]
+    assert causes == ["first_turn", "messages_changed", "tools_changed"]
 
 
 async def test_its_own_turn_must_come_back_unchanged():

@@ -1,15 +1,13 @@
-"""Server-sent events are read the same however the network cuts them; waits are read from every form."""
+"""Server-sent events are read the same however the network cuts them, and errors are named by what providers say."""
 
 import json
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.streams import EventDecoder, error_kind, retry_after
+from providers.streams import EventDecoder, error_kind
 from providers.wire import ToolNames, parse_arguments
 
 EVENTS = [{"type": "a", "text": "grüße 🌊"}, {"type": "b"}, {"type": "c", "text": "line\nline"}]
@@ -36,32 +34,12 @@ def test_data_over_several_lines_is_one_event():
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "-3"}, 0.0),
-        ({}, None),
-    ],
-)
-def test_waits_are_seconds(headers: dict[str, str], seconds: float | None):
-    assert retry_after(headers) == seconds
-
-
-def test_a_wait_may_be_a_date():
-    later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
-    wait = retry_after({"retry-after": later})
-    assert wait is not None
-    assert 3000 < wait <= 3600
-
-
-@pytest.mark.parametrize(
     ("status", "words", "name"),
     [
         (429, ["insufficient_quota", "insufficient_quota"], "SpendLimit"),
         (429, [], "RateLimited"),
-        (503, ["service_unavailable"], "Overloaded"),
+        (503, ["service_unavailable", "server_error"], "Overloaded"),
+        (500, ["server_error"], "ProviderUnavailable"),
         (418, [], "InvalidRequest"),
         (504, [], "ProviderUnavailable"),
         (None, ["invalid_request_error"], "InvalidRequest"),
