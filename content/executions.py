@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from content.database import Database, upsert
 from content.tables import executions
 from engine.errors import Conflict, NotFound
+from engine.routes import Routing
 from engine.transcript import Finish, Price, Usage
 from engine.values import Principal, Value, new_id, utc_now
 
@@ -21,9 +22,10 @@ class ExecutionDraft(Value):
     """A model call to record.
 
     `key` is unique for its caller and the same for every attempt of a step. `version` is 0 for a draft; `digest` is
-    that of the interaction's text, `rendered_digest` that of the messages. `route_origin` says who chose the model.
-    `valid` is None where nothing is validated; `violations` say what was wrong with the answer. Latencies are in
-    milliseconds; `tries` counts the answers that were asked for. `storage` says what is kept of parameters and output.
+    that of the interaction's text, `rendered_digest` that of the messages. `route_origin` says who chose the model,
+    `routing` which candidates were passed over and why. `valid` is None where nothing is validated; `violations` say
+    what was wrong with the answer. Latencies are in milliseconds; `tries` counts the answers that were asked for.
+    `storage` says what is kept of parameters and output.
     """
 
     key: str = Field(min_length=1, max_length=250)
@@ -37,6 +39,7 @@ class ExecutionDraft(Value):
     provider: str
     model: str
     route_origin: str = ""
+    routing: Routing | None = None
     options: dict[str, JsonValue] = {}
     usage: Usage = Usage()
     price: Price = Price()

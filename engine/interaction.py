@@ -16,8 +16,8 @@ from engine.ports import (
     load_run,
     run_interaction,
 )
+from engine.routes import ModelChoice
 from engine.runs import AuditDraft, Change
-from engine.transcript import Route
 from engine.values import Value
 
 MODEL_RETRY = RetryPolicy(
@@ -30,7 +30,7 @@ class InteractionTask(Value):
 
     interaction: str
     parameters: dict[str, JsonValue] = {}
-    model: str | None = None
+    model: ModelChoice | None = None
 
 
 @workflow.defn(name="InteractionWorkflow")
@@ -48,7 +48,7 @@ class InteractionWorkflow:
             key="call",
             interaction=task.interaction,
             parameters=task.parameters,
-            route=Route.parse(task.model) if task.model else None,
+            model=task.model,
             budget=run.budget,
         )
         await self._note(started, "started", status="running")

@@ -4,15 +4,14 @@ from engine.agent.workflow import AgentWorkflow
 from engine.intake import IntakeWorkflow
 from engine.interaction import InteractionWorkflow
 from engine.process.workflow import ProcessWorkflow
-from providers.base import provider_names
 
 WORKFLOWS = [AgentWorkflow, ProcessWorkflow, IntakeWorkflow, InteractionWorkflow]
 
-SLOTS: dict[str, int] = {"engine": 100, "tools": 50, "content": 2, "model": 50}
-"""How many activities of a kind one process carries at once; extraction is CPU work, the others mostly wait."""
+SLOTS: dict[str, int] = {"engine": 100, "tools": 50, "content": 2, "model": 500}
+"""How many activities of a kind one process carries at once; extraction is CPU work, the others mostly wait. Model
+calls only wait, and each account's own limits stand in front of them: one slow provider leaves slots for the others."""
 
 
 def queues(prefix: str) -> dict[str, str]:
-    """Return every queue by name with its kind: one per kind, and one per provider for model calls."""
-    plain = {f"{prefix}.{kind}": kind for kind in SLOTS}
-    return {**plain, **{f"{prefix}.model.{provider}": "model" for provider in provider_names()}}
+    """Return every queue by name with its kind."""
+    return {f"{prefix}.{kind}": kind for kind in SLOTS}

@@ -10,28 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from providers.defaults import default_route
 from server.places import default_data_folder
+from server.settings_base import Names, Section
+from server.settings_models import ModelSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Bytes = Annotated[int, Field(ge=1)]
-
-
-def _split(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-"""A list, in the environment and in flags separated by commas."""
-
-
-class Section(BaseModel):
-    """A group of settings, written as a table in the file and with `__` in the environment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TlsSettings(Section):
@@ -73,26 +60,6 @@ class TemporalSettings(Section):
         if self.mode == "embedded" and (self.address or self.profile):
             raise ValueError('address and profile need mode = "external"')
         return self
-
-
-class ModelSettings(Section):
-    """Model providers: the route used when none is named, base URLs, keys."""
-
-    default: str | None = Field(
-        default=None,
-        description="provider/model; unset: by the key that is there",
-    )
-    anthropic_base_url: str | None = None
-    anthropic_api_key: SecretStr | None = None
-    openai_base_url: str | None = None
-    openai_api_key: SecretStr | None = None
-    scripts: Names = Field(default=(), description="modules whose register() makes scripted models known")
-
-    @property
-    def effective_default(self) -> str | None:
-        """The default route: the one that is set, else a general model of the first provider whose key is there."""
-        keys = {"anthropic": self.anthropic_api_key, "openai": self.openai_api_key}
-        return self.default or default_route({name for name, key in keys.items() if key is not None})
 
 
 class LimitSettings(Section):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from engine.errors import Invalid
 from server.settings import Settings, default_data_folder, lookup, nest, setting_paths
@@ -27,6 +27,7 @@ FOREIGN_VARIABLES: dict[str, tuple[str, ...]] = {
     "ANTHROPIC_BASE_URL": ("models", "anthropic_base_url"),
     "OPENAI_API_KEY": ("models", "openai_api_key"),
     "OPENAI_BASE_URL": ("models", "openai_base_url"),
+    "GEMINI_API_KEY": ("models", "gemini_api_key"),
 }
 
 # Paths are the settings whose relative form means a place near the file they are written in.
@@ -68,6 +69,8 @@ class Loaded:
                 value = "**********"
             elif isinstance(value, str):
                 value = _without_password(value)
+            elif isinstance(value, dict):
+                value = _written(cast("dict[str, Any]", value)) if value else None
             name = ".".join(path)
             rows.append((name, "" if value is None else str(value), str(self.origins[name])))
         return rows
@@ -82,6 +85,15 @@ def _without_password(value: str) -> str:
         return value
     user = credentials.partition(":")[0]
     return f"{scheme}://{user}:**********@{host}{slash}{tail}"
+
+
+def _written(table: Mapping[str, Any]) -> str:
+    """Return a table of tables as JSON, with what was set in it."""
+    tables = {
+        name: entry.model_dump(mode="json", exclude_unset=True) if isinstance(entry, BaseModel) else entry
+        for name, entry in table.items()
+    }
+    return json.dumps(tables, ensure_ascii=False)
 
 
 Flat = dict[tuple[str, ...], Any]
@@ -235,13 +247,18 @@ def _validated(values: Flat, origins: dict[tuple[str, ...], Origin]) -> Settings
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         path = tuple(str(part) for part in first["loc"])
+        said, whole = first["msg"].removeprefix("Value error, "), path
         while path and path not in origins and path not in setting_paths():
             inside = [each for each in origins if each[: len(path)] == path]
             if inside:
                 # A rule over a whole section: name the places that took part in it.
-                raise _wrong(path, inside, origins, first["msg"], None) from None
+                raise _wrong(path, inside, origins, said, None) from None
             path = path[:-1]
-        raise _wrong(path, [path] if path in origins else [], origins, first["msg"], values.get(path)) from None
+        if whole != path:
+            # Inside a table of tables, which may hold what must not be shown: the place alone is named.
+            said = f"{'.'.join(whole[len(path) :])}: {said}"
+        value = None if whole != path else values.get(path)
+        raise _wrong(path, [path] if path in origins else [], origins, said, value) from None
 
 
 def _wrong(
@@ -252,8 +269,7 @@ def _wrong(
     value: Any,
 ) -> Invalid:
     key = ".".join(path)
-    expected = expected.removeprefix("Value error, ")
     source = ", ".join(dict.fromkeys(str(origins[place]) for place in places)) or "default"
-    secret = "key" in path[-1] if path else False
+    secret = "key" in path[-1] or path == ("models", "accounts") if path else False
     written = "" if value is None or secret else f" is {str(value)!r}"
     return Invalid(f"`{key}`{written} ({source}): {expected}", source=source, key=key, expected=expected)

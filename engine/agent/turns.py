@@ -6,7 +6,7 @@ from temporalio.common import RetryPolicy
 
 from engine.agent.conduct import Conduct, Stopped
 from engine.agent.state import REPAIRS
-from engine.ports import TurnMade, TurnOrder, model_turn, sibling_queue
+from engine.ports import TurnMade, TurnOrder, model_turn
 
 MODEL_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=8
@@ -31,8 +31,7 @@ async def make_turn(conduct: Conduct, *, closing: bool) -> TurnMade:
         closing=closing,
         note=state.note,
     )
-    queue = f"{sibling_queue('model')}.{plan.route.provider}"
-    made = await conduct.interruptible(model_turn(order, timeout=timedelta(minutes=15), retry=MODEL_RETRY, queue=queue))
+    made = await conduct.interruptible(model_turn(order, timeout=timedelta(minutes=15), retry=MODEL_RETRY))
     spent = conduct.state.spent.plus(made.spent)
     conduct.remember(turn=order.turn, spent=spent, last=made.spent, seen=made.seen, note="")
     kind, raw = made.finish.unified, made.finish.raw

@@ -1,22 +1,22 @@
 """Activities of intake: read a version in a process of its own, then cut, embed, index and publish it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from content.collections import DEFAULT
-from content.embeddings import Embedder
 from content.intake.detect import detect
 from content.intake.run_extractor import extract_in_subprocess
 from content.objects import ContentStore
-from content.passages import cut_passages
+from content.passages import Passage, cut_passages
+from content.spool import Spooled
 from content.structure import Structure
 from engine.errors import Exhausted, Invalid
 from engine.ports import IntakeReport, IntakeStep, IntakeTask, RunControl, extract_version, index_version
-from engine.runs import Run, StartRun
+from engine.runs import Change, EventDraft, Run, StartRun
 from engine.values import Principal
 from server.activities.guard import implements
-from server.embedding import LazyEmbedder
+from server.embedding import Embedders, Made
 from server.store.runs import SqlRunStore
 
 STRUCTURE = "structure.json"
@@ -36,8 +36,8 @@ class IntakeParts(Protocol):
         ...
 
     @property
-    def embedder(self) -> LazyEmbedder:
-        """The model of the vectors."""
+    def embedder(self) -> Embedders:
+        """The models of the vectors."""
         ...
 
 
@@ -46,7 +46,7 @@ async def receive_file(
     control: RunControl,
     principal: Principal,
     name: str,
-    data: bytes,
+    data: bytes | Spooled,
     mime: str | None = None,
     *,
     collection: str = DEFAULT,
@@ -126,16 +126,15 @@ async def _index(parts: IntakeParts, step: IntakeStep) -> IntakeReport:
     _, encoded = await parts.runs.read_artifact(step.principal, step.run.run_id, STRUCTURE)
     structure = Structure.model_validate_json(encoded)
     passages = await asyncio.to_thread(cut_passages, structure)
-    vectors = await parts.embedder.embed([passage.indexed_text for passage in passages]) if passages else None
-    embedder: Embedder = parts.embedder.model
+    made = await _vectors(parts, step, passages) if passages else None
     published = await parts.content.publish_version(
         step.principal,
         task.object_id,
         task.version,
         structure,
         passages,
-        vectors,
-        embedder.model_id if passages else "",
+        made.vectors if made else None,
+        made.model_id if made else "",
     )
     return IntakeReport(
         state="needs_review" if published.state == "needs_review" else "ready",
@@ -144,6 +143,13 @@ async def _index(parts: IntakeParts, step: IntakeStep) -> IntakeReport:
         passages=len(passages),
         reasons=structure.reasons,
     )
+
+
+async def _vectors(parts: IntakeParts, step: IntakeStep, passages: Sequence[Passage]) -> Made:
+    made = await parts.embedder.embed(step.run.tenant, [passage.indexed_text for passage in passages])
+    event = EventDraft(key="vectors", type="vectors.made", data=made.facts)
+    await parts.runs.apply(Change(run=step.run, key="vectors", spent=made.spent, events=(event,)))
+    return made
 
 
 def _report_of(state: str, pages: int, blocks: int, passages: int) -> IntakeReport:

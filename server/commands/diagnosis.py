@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import typer
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
 from content.blobs import Blobs
 from content.database import Database
@@ -19,8 +20,11 @@ from engine.errors import Problem
 from server.commands.options import AsJson, Config, Data, settings, show
 from server.data_folder import DataFolder, open_data_folder
 from server.keys import open_key_ring
+from server.local import LOCAL_TENANT
+from server.models import Models, Standing
 from server.settings import Settings
 from server.settings_sources import Loaded
+from server.store.secrets import SqlSecrets
 from server.temporal_binary import find_binary, inspect_binary
 
 DURABILITY = {
@@ -79,7 +83,7 @@ async def examine(loaded: Loaded) -> AsyncGenerator[Check]:
     yield _server(folder)
     yield _tried("embeddings", lambda: MiniLM().model_id)
     yield _tried("OCR", lambda: f"packaged language data at {tessdata_path().name}")
-    for check in _models(found):
+    for check in await _models(found, folder):
         yield check
 
 
@@ -127,27 +131,39 @@ def _server(folder: DataFolder) -> Check:
         return Check("server", "note", "none runs on this folder; clients start it, or run: upstairs serve")
 
 
-def _models(found: Settings) -> list[Check]:
-    keys = {
-        "anthropic": found.models.anthropic_api_key,
-        "openai": found.models.openai_api_key,
-    }
+async def _models(found: Settings, folder: DataFolder) -> list[Check]:
     checks = [
         Check(
             f"model key {name}",
             "ok" if key else "note",
             "is set" if key else f"not set; set {name.upper()}_API_KEY to use {name} models",
         )
-        for name, key in keys.items()
+        for name, key in found.models.keys.items()
     ]
-    default = found.models.effective_default
-    if default is None:
+    database = Database(found.database)
+    try:
+        secrets = SqlSecrets(database, open_key_ring(folder, found.keys_file))
+        standings = await Models(found.models, Blobs(found.blobs), secrets).standings(LOCAL_TENANT)
+    except (Problem, SQLAlchemyError) as error:
+        return [*checks, Check("models", "missing", f"the tenant's keys can't be read: {type(error).__name__}")]
+    finally:
+        await database.close()
+    if found.models.effective_default is None:
         text = "no model is configured: set ANTHROPIC_API_KEY or OPENAI_API_KEY, or name one in each interaction"
-        return [*checks, Check("default model", "note", text)]
-    provider = default.partition("/")[0]
-    if provider in keys and not keys[provider]:
-        return [*checks, Check("default model", "missing", f"{default} needs {provider.upper()}_API_KEY")]
-    return [*checks, Check("default model", "ok", default)]
+        checks.append(Check("default model", "note", text))
+    return [*checks, *_standings(standings)]
+
+
+def _standings(standings: list[Standing]) -> list[Check]:
+    """Return a line for each candidate; a route without any that can be called is missing something."""
+    usable = {one.route for one in standings if one.problem is None}
+    checks: list[Check] = []
+    for one in standings:
+        where = f" on {one.account}" if one.account else ""
+        notes = f" ({', '.join(one.notes)})" if one.notes else ""
+        state = "ok" if one.problem is None else ("note" if one.route in usable else "missing")
+        checks.append(Check(one.route, state, f"{one.model}{where}: {one.problem or 'can be called'}{notes}"))
+    return checks
 
 
 def _print(loaded: Loaded, checks: list[Check]) -> None:
