@@ -3,8 +3,8 @@
 import mcp_types as types
 
 from engine.errors import Problem
+from skills.running import problem_text
 from skills.tool import ToolReply
-from skills.toolbox import problem_text
 
 STARTED = "upstairs/run"
 """The key under which the `_meta` of a tool's result names the run that the call started."""

@@ -30,8 +30,8 @@ from server.mcp.replies import STARTED
 from server.mcp.sealing import run_of_task, signed_task
 from server.mcp.task_forms import able, ask, read
 from server.mcp.watch import watch_runs
+from skills.running import MAX_CHARS
 from skills.runs import may_answer
-from skills.toolbox import MAX_CHARS
 
 TASKS = "io.modelcontextprotocol/tasks"
 RECONCILED = "reconciled/status"

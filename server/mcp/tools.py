@@ -24,10 +24,11 @@ from server.mcp.replies import failure, success
 from server.mcp.session import learned, remember
 from server.mcp.task_forms import able
 from skills.catalogue import skill_key
+from skills.running import Defect
 from skills.runs import ASKS_HERE
 from skills.services import ToolContext
 from skills.tool import ToolReply
-from skills.toolbox import Defect, Resolved
+from skills.toolbox import Resolved
 
 logger = logging.getLogger(__name__)
 
