@@ -67,7 +67,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a measure, ours beside one peer. `goal` is the most that ours may be."""
+    """One line of the table: a measure, ours beside one peer. `goal` is the most that ours may be.
+
+    `goal_ratio` is the most that ours may be by the peer's, medians.
+    """
 
     measure: str
     unit: str
@@ -75,6 +78,7 @@ class Row:
     peer_name: str
     peer: Sample | None = None
     goal: float | None = None
+    goal_ratio: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -94,6 +98,7 @@ class Row:
             "ratio_p50": self.ratio,
             "ratio_p95": self.ours.p95 / self.peer.p95 if self.peer and self.peer.p95 else None,
             "goal": self.goal,
+            "goal_ratio": self.goal_ratio,
         }
 
     def as_cells(self) -> tuple[str, ...]:
@@ -109,7 +114,9 @@ class Row:
             _number(self.peer.p95) if self.peer else "",
             _ratio(ratios["ratio_p50"]),
             _ratio(ratios["ratio_p95"]),
-            "" if self.goal is None else f"≤ {self.goal:g}",
+            " ".join(
+                f"≤ {most:,g}{times}" for most, times in ((self.goal, ""), (self.goal_ratio, " ×")) if most is not None
+            ),
         )
 
 

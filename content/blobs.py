@@ -4,15 +4,20 @@ import asyncio
 import hashlib
 import os
 import re
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from content.spool import PIECE, Spooled
 from engine.errors import Invalid, NotFound, Problem, Unavailable
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+PART = 5 * 1024 * 1024
+"""Bytes of a part of a large blob: object stores take no smaller ones."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 
@@ -43,20 +48,18 @@ class Blobs:
         except (BaseError, ValueError) as error:
             raise Invalid(f"{str(location)!r} is no folder and no object store: {error}") from error
 
-    async def put(self, tenant: str, data: bytes) -> str:
+    async def put(self, tenant: str, data: bytes | Spooled) -> str:
         """Store `data` and return its sha256 in hexadecimal; the same bytes again change nothing.
 
         Bytes that are there but damaged are replaced. When this returns, a local folder has them on the disk itself.
+        Of a spooled file no more than a few parts are in memory.
         """
-        digest = await asyncio.to_thread(_sha256, data)
+        spooled = isinstance(data, Spooled)
+        digest = data.digest if spooled else await asyncio.to_thread(_sha256, data)
         path = self._path(tenant, digest)
         try:
-            try:
-                await obstore.put_async(self._store, path, data, mode="create")
-            except AlreadyExistsError:
-                if await self._read(path) == data:
-                    return digest
-                await obstore.put_async(self._store, path, data, mode="overwrite")
+            if not await (self._put_file(path, data) if spooled else self._put_bytes(path, data)):
+                return digest
         except (BaseError, OSError) as error:
             raise Unavailable(f"the blob store cannot take {len(data)} bytes: {error}") from error
         if isinstance(self._store, LocalStore) and self._store.prefix is not None:
@@ -79,12 +82,24 @@ class Blobs:
         if data is None:
             raise NotFound(f"no blob {digest}", digest=digest)
         if verify and await asyncio.to_thread(_sha256, data) != digest:
-            raise Damaged(
-                f"the blob {digest} is damaged: {len(data)} bytes of another digest lie in its place. "
-                "Put the original bytes again or restore them from a backup.",
-                digest=digest,
-            )
+            raise _damaged(digest, len(data))
         return data
+
+    async def pieces(self, tenant: str, digest: str) -> tuple[int, AsyncGenerator[bytes]]:
+        """Return the size of the blob in bytes, and its bytes piece by piece.
+
+        The last piece comes only when all of them fit the digest, so damaged bytes are never a whole blob to anybody.
+
+        Raises:
+            NotFound, Unavailable: as `get`. While the pieces are read: Damaged, Unavailable.
+        """
+        try:
+            found = await obstore.get_async(self._store, self._path(tenant, digest))
+        except FileNotFoundError:
+            raise NotFound(f"no blob {digest}", digest=digest) from None
+        except BaseError as error:
+            raise Unavailable(f"the blob store cannot give {digest}: {error}") from error
+        return found.meta["size"], _checked(found, digest)
 
     async def exists(self, tenant: str, digest: str) -> bool:
         """Tell whether the tenant has the blob, without reading it."""
@@ -105,6 +120,37 @@ class Blobs:
         except BaseError as error:
             raise Unavailable(f"the blob store cannot delete {digest}: {error}") from error
 
+    async def _put_bytes(self, path: str, data: bytes) -> bool:
+        """Store the bytes and tell whether that was needed."""
+        try:
+            await obstore.put_async(self._store, path, data, mode="create")
+        except AlreadyExistsError:
+            if await self._read(path) == data:
+                return False
+            await obstore.put_async(self._store, path, data, mode="overwrite")
+        return True
+
+    async def _put_file(self, path: str, spooled: Spooled) -> bool:
+        if await self._holds(path, spooled):
+            return False
+        spooled.file.seek(0)
+        # `create` would read the whole file into memory; whoever overwrites does so with the same bytes.
+        part = PIECE if isinstance(self._store, LocalStore) else PART
+        await obstore.put_async(self._store, path, spooled.file, chunk_size=part, max_concurrency=1)
+        return True
+
+    async def _holds(self, path: str, spooled: Spooled) -> bool:
+        try:
+            found = await obstore.get_async(self._store, path)
+        except FileNotFoundError:
+            return False
+        if found.meta["size"] != spooled.size:
+            return False
+        hashed = hashlib.sha256()
+        async for piece in found.stream(min_chunk_size=PIECE):
+            await asyncio.to_thread(hashed.update, piece)
+        return hashed.hexdigest() == spooled.digest
+
     async def _read(self, path: str) -> bytes | None:
         try:
             result = await obstore.get_async(self._store, path)
@@ -124,6 +170,29 @@ def _open(location: str | Path) -> ObjectStore:
     if isinstance(location, str) and "://" in location:
         return from_url(location, mkdir=True) if location.startswith("file://") else from_url(location)
     return LocalStore(Path(location).resolve(), mkdir=True)
+
+
+async def _checked(found: "obstore.GetResult", digest: str) -> AsyncGenerator[bytes]:
+    hashed, last = hashlib.sha256(), b""
+    try:
+        async for piece in found.stream(min_chunk_size=PIECE):
+            if last:
+                yield last
+            last = bytes(piece)
+            await asyncio.to_thread(hashed.update, last)
+    except BaseError as error:
+        raise Unavailable(f"the blob store cannot give {digest}: {error}") from error
+    if hashed.hexdigest() != digest:
+        raise _damaged(digest, found.meta["size"])
+    yield last
+
+
+def _damaged(digest: str, size: int) -> Damaged:
+    return Damaged(
+        f"the blob {digest} is damaged: {size} bytes of another digest lie in its place. "
+        "Put the original bytes again or restore them from a backup.",
+        digest=digest,
+    )
 
 
 def _sha256(data: bytes) -> str:

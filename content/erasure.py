@@ -13,6 +13,7 @@ from content.database import Database, upsert
 from content.index_lexical import drop_version
 from content.index_vector import raise_generation
 from content.records import Receipt
+from content.spool import Spooled
 from content.tables import (
     collection_members,
     doomed_blobs,
@@ -25,11 +26,18 @@ from content.tables import (
 )
 
 
-async def hold_blob(connection: AsyncConnection, blobs: Blobs, tenant: str, digest: str, data: bytes) -> None:
+async def hold_blob(connection: AsyncConnection, blobs: Blobs, tenant: str, digest: str, data: bytes | Spooled) -> None:
     """Make sure, inside the transaction that refers to it, that a blob put before was not swept in between."""
     await _exclude_others(connection, tenant)
     if not await blobs.exists(tenant, digest):
         await blobs.put(tenant, data)
+
+
+async def discard(database: Database, blobs: Blobs, tenant: str, digest: str) -> None:
+    """Delete a blob that was put for a version that was then refused, unless another version needs it."""
+    async with database.write() as connection:
+        await _doom(connection, tenant, digest)
+    await sweep(database, blobs, tenant)
 
 
 async def erase(connection: AsyncConnection, tenant: str, object_id: str, current_version: int | None) -> Receipt:
@@ -51,9 +59,7 @@ async def erase(connection: AsyncConnection, tenant: str, object_id: str, curren
         removed[table.name] = done.rowcount
     await connection.execute(sa.delete(grants).where(grants.c.tenant == tenant, grants.c.resource_id == object_id))
     for digest in sorted(digests):
-        await connection.execute(
-            upsert(doomed_blobs, connection).values(tenant=tenant, digest=digest).on_conflict_do_nothing()
-        )
+        await _doom(connection, tenant, digest)
     await raise_generation(connection, tenant)
     return Receipt(object_id=object_id, versions=len(pairs), passages=removed["passages"], blobs=len(digests))
 
@@ -85,6 +91,12 @@ async def sweep_all(database: Database, blobs: Blobs) -> int:
     async with database.read() as connection:
         tenants = (await connection.execute(sa.select(doomed_blobs.c.tenant).distinct())).scalars().all()
     return sum([await sweep(database, blobs, tenant) for tenant in tenants])
+
+
+async def _doom(connection: AsyncConnection, tenant: str, digest: str) -> None:
+    await connection.execute(
+        upsert(doomed_blobs, connection).values(tenant=tenant, digest=digest).on_conflict_do_nothing()
+    )
 
 
 async def _exclude_others(connection: AsyncConnection, tenant: str) -> None:

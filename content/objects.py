@@ -4,7 +4,7 @@ Every call takes who asks. What a principal may not read is not found, whatever 
 not change is denied.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import sqlalchemy as sa
 from pydantic import JsonValue
@@ -16,7 +16,7 @@ from content.access import Access, in_collections, load_grants, may, nested_in, 
 from content.blobs import Blobs
 from content.collections import DEFAULT, open_collection
 from content.database import Database
-from content.erasure import erase, hold_blob, sweep
+from content.erasure import discard, erase, hold_blob, sweep
 from content.index_vector import Matrix
 from content.passages import Passage
 from content.reading import Structures, cut_reading, span_of, wanted_span
@@ -34,9 +34,10 @@ from content.records import (
     to_object,
     to_version,
 )
+from content.spool import Spooled
 from content.structure import Anchor, Structure
 from content.tables import objects, versions
-from engine.errors import Conflict, NotFound
+from engine.errors import Conflict, NotFound, Problem
 from engine.values import Principal
 
 _LARGEST_PAGE = 200
@@ -54,7 +55,7 @@ class ContentStore:
         self,
         principal: Principal,
         name: str,
-        data: bytes,
+        data: bytes | Spooled,
         mime: str = "application/octet-stream",
         *,
         collection: str = DEFAULT,
@@ -90,9 +91,13 @@ class ContentStore:
             access=access,
             source=source,
         )
-        async with self.database.write() as connection:
-            received = await store_received(connection, principal, wanted)
-            await hold_blob(connection, self._blobs, principal.tenant, wanted.digest, data)
+        try:
+            async with self.database.write() as connection:
+                received = await store_received(connection, principal, wanted)
+                await hold_blob(connection, self._blobs, principal.tenant, wanted.digest, data)
+        except Problem:
+            await discard(self.database, self._blobs, principal.tenant, wanted.digest)
+            raise
         return received
 
     async def reopen(self, principal: Principal, object_id: str, version: int) -> ObjectVersion:
@@ -258,6 +263,14 @@ class ContentStore:
         """Return the bytes that came in, checked against their digest."""
         item = await self.get(principal, object_id, version)
         return await self._blobs.get(principal.tenant, item.version.digest)
+
+    async def source_pieces(
+        self, principal: Principal, object_id: str, version: int | None = None
+    ) -> tuple[ContentObject, int, AsyncGenerator[bytes]]:
+        """Return the object, the size of what came in and its bytes piece by piece; damage shows at the last one."""
+        item = await self.get(principal, object_id, version)
+        size, pieces = await self._blobs.pieces(principal.tenant, item.version.digest)
+        return item, size, pieces
 
     async def structure(self, principal: Principal, object_id: str, version: int | None = None) -> Structure:
         """Return what was read from a published version; raises `NotFound` before it is published."""

@@ -14,6 +14,7 @@ from content.collections import check_content_type, ensure_default, open_collect
 from content.database import upsert
 from content.publishing import version_row, writable_object
 from content.records import ObjectKind, ObjectVersion, checked_name, facets_of, to_version
+from content.spool import Spooled
 from content.tables import object_facets, objects, versions
 from engine.values import Principal, new_id, utc_now
 
@@ -25,7 +26,7 @@ class Receiving:
     """Bytes that have come in and what was said about them; None for tags and properties leaves what is there."""
 
     name: str
-    data: bytes
+    data: bytes | Spooled
     digest: str
     mime: str
     collection: str

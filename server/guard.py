@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.errors import Problem
+from engine.errors import Invalid, Problem
 from server.door import COOKIE, COOKIE_SECONDS, Door, Entry
 from server.mcp.house import PRINCIPAL
 from server.pages.layout import message_page
@@ -24,6 +24,7 @@ UPLOAD_PATH = "/api/content"
 UPLOAD_BYTES_PER_SECOND = 1024 * 1024
 """The slowest upload that is waited for, beyond the time that every request has."""
 
+SPACE = b" \t"
 OPEN_PATHS = ("/health", "/static/")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 IN_THREAD_FROM = 64 * 1024
@@ -43,6 +44,21 @@ HEADERS = {
 OPEN_HINT = "Run `upstairs open` for a link that lets this browser in, or send `Authorization: Bearer` with the token."
 
 
+class TooLarge(Problem):
+    """The body is larger than the limit; send less."""
+
+    code = "too_large"
+
+
+class TooSlow(Problem):
+    """The body did not arrive in time; send it again."""
+
+    code = "too_slow"
+
+
+STATUS_OF_BODY: dict[type[Problem], int] = {TooLarge: 413, TooSlow: 408, Invalid: 400}
+
+
 class Guard:
     """ASGI middleware around the whole application; nothing behind it sees a request that it refused."""
 
@@ -58,9 +74,19 @@ class Guard:
             return await self._app(scope, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
+        # Space around a value is no part of it (RFC 9110, 5.5), whatever the server in front leaves there.
+        scope = {**scope, "headers": [(name, value.strip(SPACE)) for name, value in scope["headers"]]}
         sending = _with_headers(send)
         refusal = self._admit(scope)
-        if refusal is None and scope["method"] not in READING:
+        if refusal is None and scope["path"] == UPLOAD_PATH and scope["method"] == "PUT":
+            upload = self._limits.max_upload_bytes
+            seconds = self._limits.request_timeout_seconds + upload / UPLOAD_BYTES_PER_SECOND
+            try:
+                # It passes by without being held: what goes wrong on the way is raised where it is read.
+                receive = bounded(scope, receive, upload, seconds)
+            except TooLarge as problem:
+                refusal = refused(scope, 413, problem.message)
+        elif refusal is None and scope["method"] not in READING:
             body = await self._read_body(scope, receive)
             if isinstance(body, Response):
                 refusal = body
@@ -112,32 +138,52 @@ class Guard:
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes | Response:
         """Return the whole body, never holding more than the limit, or the refusal of it."""
-        limit, seconds = self._limits.max_request_bytes, self._limits.request_timeout_seconds
-        if scope["path"] == UPLOAD_PATH:
-            limit = self._limits.max_upload_bytes
-            seconds += limit / UPLOAD_BYTES_PER_SECOND
-        too_large = f"The body is larger than {limit} bytes, the limit of this server; send less"
-        headers = Headers(scope=scope)
-        declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > limit:
-            return refused(scope, 413, too_large)
         body = bytearray()
         try:
-            with anyio.fail_after(seconds):
-                more = True
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return refused(scope, 400, "The body broke off")
-                    body += message.get("body", b"")
-                    more = message.get("more_body", False)
-                    if len(body) > limit:
-                        return refused(scope, 413, too_large)
-        except TimeoutError:
-            return refused(scope, 408, "The body did not arrive in time; send it again")
+            receive = bounded(scope, receive, self._limits.max_request_bytes, self._limits.request_timeout_seconds)
+            more = True
+            while more:
+                message = await receive()
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+        except Problem as problem:
+            return refused(scope, STATUS_OF_BODY[type(problem)], problem.message)
         if _is_mcp(scope["path"]) and scope["method"] == "POST":
             return await _checked(scope, bytes(body))
         return bytes(body)
+
+
+def bounded(scope: Scope, receive: Receive, limit: int, seconds: float) -> Receive:
+    """Return `receive` for a body of at most `limit` bytes that has `seconds` from now to arrive.
+
+    Raises:
+        TooLarge: the declared length is beyond the limit. By what is returned: TooLarge, TooSlow, and Invalid where
+            the body breaks off.
+    """
+    too_large = f"The body is larger than {limit} bytes, the limit of this server; send less"
+    declared = Headers(scope=scope).get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise TooLarge(too_large)
+    until, came, complete = anyio.current_time() + seconds, 0, False
+
+    async def receiving() -> Message:
+        nonlocal came, complete
+        if complete:
+            return await receive()
+        try:
+            with anyio.fail_after(until - anyio.current_time()):
+                message = await receive()
+        except TimeoutError:
+            raise TooSlow("The body did not arrive in time; send it again") from None
+        if message["type"] == "http.disconnect":
+            raise Invalid("The body broke off")
+        came += len(message.get("body", b""))
+        if came > limit:
+            raise TooLarge(too_large)
+        complete = not message.get("more_body", False)
+        return message
+
+    return receiving
 
 
 async def _checked(scope: Scope, body: bytes) -> bytes | Response:

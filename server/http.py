@@ -21,7 +21,7 @@ from engine.ports import RunFilter, TaskAnswer
 from engine.values import Principal
 from server.door import Door
 from server.events import STREAM_HEADERS, cursor_of, event_stream
-from server.guard import MCP_PATH, Guard, refused
+from server.guard import MCP_PATH, Guard, TooLarge, TooSlow, refused
 from server.library_api import library_routes
 from server.mcp.endpoint import Endpoint
 from server.mcp.house import PRINCIPAL, House, Session
@@ -33,7 +33,15 @@ STATIC = Path(__file__).parent / "pages" / "static"
 PAGE_EVENTS = 500
 RUNS = 50
 
-STATUS_OF: dict[type[Problem], int] = {NotFound: 404, Invalid: 422, Conflict: 409, Denied: 403, Unavailable: 503}
+STATUS_OF: dict[type[Problem], int] = {
+    NotFound: 404,
+    Invalid: 422,
+    Conflict: 409,
+    Denied: 403,
+    Unavailable: 503,
+    TooLarge: 413,
+    TooSlow: 408,
+}
 
 
 def make_app(house: House, *, server: Server[Session] | None = None) -> Starlette:

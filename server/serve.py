@@ -17,6 +17,7 @@ from content.erasure import sweep_all
 from engine.errors import Conflict, Invalid, Problem
 from server.data_folder import DataFolder, open_data_folder
 from server.http import make_app
+from server.hub_links import linked
 from server.mcp.house import Session
 from server.mcp.socket import serve_socket
 from server.mcp.surface import make_mcp_server
@@ -61,6 +62,8 @@ async def running(settings: Settings, folder: DataFolder, listener: socket.socke
         if settings.temporal.mode == "embedded":
             await stack.enter_async_context(EmbeddedTemporal(settings.temporal, folder))
         platform = await stack.enter_async_context(open_platform(settings, folder))
+        hub, database = platform.hub, platform.database
+        await stack.enter_async_context(linked(hub, database, platform.keys, folder, serves=True))
         await stack.enter_async_context(workers(platform))
         await stack.enter_async_context(_background(_reconcile(platform)))
         mcp = make_mcp_server(platform)
@@ -77,7 +80,8 @@ def bind(loaded: Loaded) -> socket.socket:
     settings = loaded.settings
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     for port in (settings.port, 0):
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # Named, or asyncio does not take it for TCP and each answer waits 40 ms for the client to acknowledge its head.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host, port))

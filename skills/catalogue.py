@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -23,11 +24,12 @@ LIBRARY = Path(__file__).parent / "library"
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Skill:
     """A skill ready to be learned. `tools` are its own and those it was granted, by full name.
 
-    `tenant`: the only tenant that has it; None for all. `key` is the name as tools and tickets carry it.
+    `tenant`: the only tenant that has it; None for all. `key` is the name as tools and tickets carry it. It never
+    changes: a folder that was read again is another skill, equal to none before it.
     """
 
     source: SkillText
@@ -40,7 +42,7 @@ class Skill:
         """The name of the folder, as in `process-design`."""
         return self.source.name
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The name as part of identifiers, as in `process_design`."""
         return skill_key(self.source.name)
@@ -66,9 +68,13 @@ class Skill:
         """
         if self.tenant not in (None, principal.tenant):
             return False
+        return self._for_everybody or any(tool.admits(principal) for tool in self.tools)
+
+    @cached_property
+    def _for_everybody(self) -> bool:
         metadata = self.source.front_matter.get("metadata")
         declared = isinstance(metadata, dict) and str(metadata.get("instructions-only", "")).lower() == "true"
-        return not self.tools or declared or bool(self.tools_for(principal))
+        return not self.tools or declared
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,13 @@ class Catalogue:
         """Hold `skills` in the order given; `refused` is what a start reports to the operator."""
         self.skills = tuple(skills)
         self.refused = tuple(refused)
+        self._by_name = tuple(sorted(self.skills, key=lambda skill: skill.name))
+        self._by_key: dict[str, list[Skill]] = {}
+        self._having: dict[str, list[Skill]] = {}
+        for skill in self._by_name:
+            self._by_key.setdefault(skill.key, []).append(skill)
+            for tool in skill.tools:
+                self._having.setdefault(tool.spec.name, []).append(skill)
 
     @classmethod
     def load(
@@ -128,9 +141,7 @@ class Catalogue:
 
     def visible(self, principal: Principal) -> tuple[Skill, ...]:
         """Return the skills that exist for `principal`, by name."""
-        return tuple(
-            sorted((skill for skill in self.skills if skill.exists_for(principal)), key=lambda skill: skill.name)
-        )
+        return tuple(skill for skill in self._by_name if skill.exists_for(principal))
 
     def get(self, principal: Principal, name: str) -> Skill:
         """Return a skill by name or key.
@@ -138,14 +149,22 @@ class Catalogue:
         Raises:
             NotFound: there is none that `principal` may use; the message names the nearest.
         """
-        visible = self.visible(principal)
-        for skill in visible:
-            if skill.key == skill_key(name):
+        for skill in self._by_key.get(skill_key(name), ()):
+            if skill.exists_for(principal):
                 return skill
-        names = [skill.key for skill in visible]
+        names = [skill.key for skill in self.visible(principal)]
         near = near_names(skill_key(name), names)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names) or 'none'}"
         raise NotFound(f"there is no skill {name!r} for you; {hint}", near=list(near), skills=names)
+
+    def tool(self, principal: Principal, name: str) -> AnyTool | None:
+        """Return the tool of this full name that a skill shows `principal`, or None."""
+        for skill in self._having.get(name, ()):
+            if skill.exists_for(principal):
+                for tool in skill.tools:
+                    if tool.spec.name == name and tool.admits(principal):
+                        return tool
+        return None
 
 
 def _folders(root: Path) -> list[Path]:

@@ -6,6 +6,7 @@ when the skill or the caller's rights change. It is no permission: every call is
 """
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from engine.transcript import ToolSpec
 from engine.values import Principal, digest
@@ -31,9 +32,21 @@ class Lesson:
     tools: tuple[ToolSpec, ...]
 
 
+_lessons: WeakKeyDictionary[Skill, dict[tuple[bool, ...], Lesson]] = WeakKeyDictionary()
+
+
 def learn(principal: Principal, skill: Skill) -> Lesson:
     """Return the lesson of `skill` for `principal`: the same bytes in every process for the same rights."""
-    tools = tuple(tool.spec for tool in skill.tools_for(principal))
+    kept = _lessons.setdefault(skill, {})
+    # Who may see what is asked anew each time, and is the key: two callers share a lesson only where it shows the same.
+    shown = tuple(tool.admits(principal) for tool in skill.tools)
+    lesson = kept.get(shown)
+    if lesson is None:
+        lesson = kept[shown] = _lesson(skill, tuple(tool.spec for tool in skill.tools_for(principal)))
+    return lesson
+
+
+def _lesson(skill: Skill, tools: tuple[ToolSpec, ...]) -> Lesson:
     ticket = f"{skill.key}@{_digest(skill, tools)}"
     # The ticket stands first as well: the end of a long lesson may be cut off by whoever shows it.
     parts = [f"# Skill {skill.key}\nticket: {ticket}", skill.description, skill.instructions]
@@ -51,8 +64,7 @@ def learn(principal: Principal, skill: Skill) -> Lesson:
 def check_ticket(principal: Principal, skill: Skill, ticket: str) -> bool:
     """Tell whether `ticket` is the one that `skill` gives `principal` now."""
     name, _, given = ticket.strip().partition("@")
-    tools = tuple(tool.spec for tool in skill.tools_for(principal))
-    return skill_key(name) == skill.key and given == _digest(skill, tools)
+    return f"{skill_key(name)}@{given}" == learn(principal, skill).ticket
 
 
 def ticket_skill(ticket: str) -> str:

@@ -44,7 +44,8 @@ class Served:
 @asynccontextmanager
 async def serve(app: Starlette) -> AsyncGenerator[Served]:
     """Serve `app` while the block runs."""
-    listening = socket.socket()
+    # Named as TCP, as the product's is: else each answer waits for the client to acknowledge its head.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, ws="none"))
     async with anyio.create_task_group() as group:

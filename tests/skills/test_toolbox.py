@@ -22,9 +22,10 @@ from server.store.effects import SqlEffects
 from skills.catalogue import Catalogue, Skill
 from skills.folder import read_folder
 from skills.lesson import check_ticket, learn
+from skills.running import Defect, TimedOut, problem_text
 from skills.services import Services, ToolContext
 from skills.tool import AnyTool, ToolReply, tool
-from skills.toolbox import Defect, StaleTicket, TimedOut, Toolbox, problem_text
+from skills.toolbox import StaleTicket, Toolbox
 
 pytestmark = pytest.mark.anyio
 
