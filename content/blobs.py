@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 from collections.abc import AsyncGenerator
+from datetime import datetime
 from pathlib import Path
 
 import obstore
@@ -48,9 +49,10 @@ class Blobs:
         except (BaseError, ValueError) as error:
             raise Invalid(f"{str(location)!r} is no folder and no object store: {error}") from error
 
-    async def put(self, tenant: str, data: bytes | Spooled) -> str:
+    async def put(self, tenant: str, data: bytes | Spooled, *, renew: bool = False) -> str:
         """Store `data` and return its sha256 in hexadecimal; the same bytes again change nothing.
 
+        `renew`: they are written again all the same, so that `purge` takes them for new.
         Bytes that are there but damaged are replaced. When this returns, a local folder has them on the disk itself.
         Of a spooled file no more than a few parts are in memory.
         """
@@ -58,7 +60,7 @@ class Blobs:
         digest = data.digest if spooled else await asyncio.to_thread(_sha256, data)
         path = self._path(tenant, digest)
         try:
-            if not await (self._put_file(path, data) if spooled else self._put_bytes(path, data)):
+            if not await (self._put_file(path, data) if spooled else self._put_bytes(path, data, renew)):
                 return digest
         except (BaseError, OSError) as error:
             raise Unavailable(f"the blob store cannot take {len(data)} bytes: {error}") from error
@@ -120,12 +122,27 @@ class Blobs:
         except BaseError as error:
             raise Unavailable(f"the blob store cannot delete {digest}: {error}") from error
 
-    async def _put_bytes(self, path: str, data: bytes) -> bool:
+    async def purge(self, before: datetime) -> int:
+        """Remove every blob of the space, of all tenants, that was written before a moment; return how many."""
+        try:
+            found = [
+                one["path"]
+                async for page in obstore.list(self._store, self._space)
+                for one in page
+                if one["last_modified"] < before
+            ]
+            for path in found:
+                await obstore.delete_async(self._store, path)
+        except BaseError as error:
+            raise Unavailable(f"the blob store cannot be cleared of what is old: {error}") from error
+        return len(found)
+
+    async def _put_bytes(self, path: str, data: bytes, renew: bool) -> bool:
         """Store the bytes and tell whether that was needed."""
         try:
             await obstore.put_async(self._store, path, data, mode="create")
         except AlreadyExistsError:
-            if await self._read(path) == data:
+            if not renew and await self._read(path) == data:
                 return False
             await obstore.put_async(self._store, path, data, mode="overwrite")
         return True

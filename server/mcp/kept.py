@@ -1,54 +1,69 @@
-"""Whole texts of answers that were cut, held for a while so that the rest can be read as `result://{id}`."""
+"""Whole texts of answers that were cut, held for an hour so that the rest can be read as `result://{ticket}`.
 
+The text lies among the blobs, in a space of its own; the ticket says which, for whom and until when, sealed with the
+key ring: any replica opens it, nobody else can make one.
+"""
+
+import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+from content.blobs import Blobs
 from engine.errors import NotFound
-from engine.values import Principal, new_id
+from engine.values import Principal, canonical_json
+from server.keys import KeyRing, Unsealable
 
 SCHEME = "result://"
-MAX_BYTES = 64 * 1024 * 1024
+SPACE = "results"
+PURPOSE = "kept answer"
 SECONDS = 3600.0
+SWEEP_SECONDS = 600.0
+"""How often what is too old is removed, by the way of keeping something new."""
 
 
 class Kept:
-    """Texts in memory, by id and owner: the oldest go when there are too many, all go with the process."""
+    """Texts by ticket; the same text of one tenant is kept once, from its latest use on."""
 
     def __init__(
-        self, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
+        self, blobs: Blobs, keys: KeyRing, *, seconds: float = SECONDS, clock: Callable[[], float] = time.time
     ) -> None:
-        """Hold at most `max_bytes` of text, each for `seconds`."""
-        self._max_bytes = max_bytes
+        """Keep each text for `seconds`; `blobs` must be a space that nobody else writes to."""
+        self._blobs = blobs
+        self._keys = keys
         self._seconds = seconds
         self._clock = clock
-        self._bytes = 0
-        self._texts: OrderedDict[str, tuple[float, tuple[str, str], bytes]] = OrderedDict()
+        self._swept = 0.0
 
-    def keep(self, principal: Principal, text: str) -> str:
+    async def keep(self, principal: Principal, text: str) -> str:
         """Hold `text` for `principal` and return its URI."""
-        content, key = text.encode(), new_id("result")
-        self._texts[key] = (self._clock() + self._seconds, _owner(principal), content)
-        self._bytes += len(content)
-        while self._texts and (self._bytes > self._max_bytes or self._oldest_until() <= self._clock()):
-            _, (_, _, dropped) = self._texts.popitem(last=False)
-            self._bytes -= len(dropped)
-        return f"{SCHEME}{key}"
+        now = self._clock()
+        if now - self._swept > SWEEP_SECONDS:
+            self._swept = now
+            # Longer than a ticket holds: the same text may have been kept again meanwhile.
+            await self._blobs.purge(datetime.fromtimestamp(now - 2 * self._seconds, UTC))
+        digest = await self._blobs.put(principal.tenant, text.encode(), renew=True)
+        ticket = canonical_json([digest, *_owner(principal), now + self._seconds])
+        return f"{SCHEME}{self._keys.seal(ticket.encode(), PURPOSE)}"
 
-    def read(self, principal: Principal, key: str) -> bytes:
+    async def read(self, principal: Principal, key: str) -> bytes:
         """Return the text.
 
         Raises:
             NotFound: it was never kept for this principal, or is no longer.
         """
-        until, owner, content = self._texts.get(key, (0.0, ("", ""), b""))
-        if owner != _owner(principal) or until <= self._clock():
-            raise NotFound(f"{SCHEME}{key[:80]} is not kept any more; make the call again, asking for less")
-        return content
+        gone = NotFound(f"{SCHEME}{key[:20]}… is not kept any more; make the call again, asking for less")
+        try:
+            digest, tenant, subject, until = json.loads(self._keys.open(key, PURPOSE))
+        except Unsealable:
+            raise gone from None
+        if [tenant, subject] != _owner(principal) or until <= self._clock():
+            raise gone
+        try:
+            return await self._blobs.get(principal.tenant, digest)
+        except NotFound:
+            raise gone from None
 
-    def _oldest_until(self) -> float:
-        return next(iter(self._texts.values()))[0]
 
-
-def _owner(principal: Principal) -> tuple[str, str]:
-    return (principal.tenant, principal.subject)
+def _owner(principal: Principal) -> list[str]:
+    return [principal.tenant, principal.subject]

@@ -199,4 +199,4 @@ class SkillResources(Forms):
         return Body(skill.source.read(path), mime)
 
     async def _result(self, principal: Principal, values: Values) -> Body:
-        return Body(self._kept.read(principal, values["key"]), "text/plain")
+        return Body(await self._kept.read(principal, values["key"]), "text/plain")

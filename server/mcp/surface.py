@@ -20,13 +20,14 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from content.blobs import Blobs
 from engine.errors import Problem
 from server.mcp.apps import AppPages, Apps
 from server.mcp.completions import NameCompletions
 from server.mcp.extensions import serve_extensions
 from server.mcp.house import Call, House, Session
 from server.mcp.inbox import InboxResources
-from server.mcp.kept import Kept
+from server.mcp.kept import SPACE, Kept
 from server.mcp.library import LibraryResources
 from server.mcp.listing import ICON, in_one_order
 from server.mcp.logs import set_level
@@ -66,7 +67,7 @@ def make_mcp_server(house: House, *, extra_providers: Sequence[Provider] = (), f
     It serves 2026-07-28 and the handshake eras before it, and holds no state of a caller: sessions of the old eras
     belong to the transport.
     """
-    kept = Kept()
+    kept = Kept(Blobs(house.settings.blobs, space=SPACE), house.keys)
     providers: list[Provider] = [
         FlatTools(house, kept) if flat else SkillTools(house, kept),
         RunResources(house),

@@ -102,7 +102,7 @@ class SkillTools(Provider):
         self, call: Call, context: ToolContext, name: str, resolved: Resolved, arguments: Mapping[str, JsonValue]
     ) -> types.CallToolResult:
         async def keep(text: str) -> str:
-            return self._kept.keep(context.principal, text)
+            return await self._kept.keep(context.principal, text)
 
         running = self._toolbox.call(context, name, arguments, keep=keep)
         try:
