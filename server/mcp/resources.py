@@ -10,6 +10,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.uri_template import UriTemplate
 
 from engine.errors import NotFound, Problem
+from engine.process.exports import Case, ocel, xes
 from engine.values import Principal
 from server.mcp.contents import JSON, WINDOW, Body, as_result, number
 from server.mcp.house import Call, House, principal_of
@@ -18,7 +19,7 @@ from server.mcp.provider import Changes, Provider
 from server.mcp.watch import watch_runs
 
 EVENTS_PAGE = 500
-MARKDOWN = "text/markdown"
+MARKDOWN, XML = "text/markdown", "application/xml"
 
 Values = Mapping[str, Any]
 Read = Callable[[Principal, Values], Awaitable[Body]]
@@ -103,6 +104,8 @@ class RunResources(Forms):
                     self._events,
                 ),
                 Form.of("run://{run_id}/audit", "run-audit", "The audit chain of a run", JSON, self._audit),
+                Form.of("run://{run_id}/audit.xes", "run-audit-xes", "The same as an XES event log", XML, self._xes),
+                Form.of("run://{run_id}/audit.ocel", "run-audit-ocel", "The same as an OCEL 2.0 log", JSON, self._ocel),
                 Form.of(
                     "run://{run_id}/artifacts/{+path}" + WINDOW,
                     "run-artifact",
@@ -153,6 +156,18 @@ class RunResources(Forms):
     async def _audit(self, principal: Principal, values: Values) -> Body:
         records = await self._runs.audit(principal, values["run_id"])
         return Body.of_json({"run_id": values["run_id"], "records": [one.model_dump(mode="json") for one in records]})
+
+    async def _case(self, principal: Principal, run_id: str) -> Case:
+        run, records = await self._runs.get(principal, run_id), await self._runs.audit(principal, run_id)
+        return Case(
+            run_id=run_id, process=run.definition, version=run.version, status=run.status, records=tuple(records)
+        )
+
+    async def _xes(self, principal: Principal, values: Values) -> Body:
+        return Body(xes([await self._case(principal, values["run_id"])]).encode(), XML)
+
+    async def _ocel(self, principal: Principal, values: Values) -> Body:
+        return Body.of_json(ocel([await self._case(principal, values["run_id"])]))
 
     async def _artifact(self, principal: Principal, values: Values) -> Body:
         artifact, content = await self._runs.read_artifact(principal, values["run_id"], values["path"])

@@ -195,7 +195,8 @@ async def test_waiting_for_a_run_reports_progress_and_returns_when_it_changes(
             answers.append(result.structured_content)
 
     def delta(text: str) -> LiveDelta:
-        return LiveDelta(run=run.ref, type="text.delta", turn=1, attempt=1, offset=0, data={"text": text})
+        offset = 0 if text == "Two" else 3
+        return LiveDelta(run=run.ref, type="text.delta", turn=1, attempt=1, offset=offset, data={"text": text})
 
     with anyio.fail_after(15):
         async with anyio.create_task_group() as group:
@@ -331,6 +332,9 @@ async def test_runs_are_resources_for_those_who_may_see_them(served: Served, fla
             events = await read(client, f"run://{run.run_id}/events?after=1")
             assert ([event["seq"] for event in events["events"]], events["last"]) == ([2], 2)
             assert (await read(client, f"run://{run.run_id}/audit"))["records"][0]["action"] == "node.finished"
+            assert (await read(client, f"run://{run.run_id}/audit.ocel"))["events"][0]["type"] == "node.finished"
+            log = await read(client, f"run://{run.run_id}/audit.xes")
+            assert (log.mime_type, log.text.count("<event>")) == ("application/xml", 1)
             text = (await client.read_resource("skill://word-counting/SKILL.md"))[0]
             assert isinstance(text, types.TextResourceContents)
             assert text.text.endswith("Count before you speak.\n")
