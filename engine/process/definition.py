@@ -87,11 +87,16 @@ class Actor(Value):
 
 
 class Expectation(Value):
-    """What a scenario must have led to; what is not given is not looked at."""
+    """What a scenario must have led to; what is not given is not looked at.
+
+    `path` are the nodes of the outermost graph, `tasks` the nodes that asked somebody, both in order. `error` is the
+    kind of failure the run ends with; without it, a run that fails fails the scenario.
+    """
 
     path: tuple[str, ...] | None = None
     context: dict[str, JsonValue] = {}
     outcome: str | None = None
+    error: str | None = None
     tasks: tuple[str, ...] | None = None
 
 

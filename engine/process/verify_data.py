@@ -50,14 +50,20 @@ class Flow:
         self._graph(Graph(self.definition, "", False), seeded(self.definition), report=True)
         return self.findings
 
-    def _graph(self, graph: Graph, given: Known, report: bool) -> Known | None:
+    def check_from(self, node: str, given: Known) -> list[Finding]:
+        """Return the findings for a run that stands before `node` of the outermost graph and has `given` assigned."""
+        self._graph(Graph(self.definition, "", False), given, report=True, start=node)
+        return self.findings
+
+    def _graph(self, graph: Graph, given: Known, report: bool, start: str | None = None) -> Known | None:
         """Return what is assigned when the graph is done, or None when it never is."""
-        if not graph.has(graph.body.start):
+        first = start or graph.body.start
+        if not graph.has(first):
             return given
         if not report and (graph.at, given) in self._done:
             return self._done[graph.at, given]
-        entry: dict[str, Known] = {graph.body.start: given}
-        pending = [graph.body.start]
+        entry: dict[str, Known] = {first: given}
+        pending = [first]
         while pending:
             name = pending.pop(0)
             after = self._after(graph, name, entry[name], report=False)
@@ -70,6 +76,7 @@ class Flow:
                 if merged != known:
                     entry[edge.target] = merged
                     pending.append(edge.target)
+            self._undoing(graph, name, after, entry, pending)
         if report:
             for name in graph.body.nodes:
                 if name in entry:
@@ -82,6 +89,17 @@ class Flow:
         ]
         self._done[graph.at, given] = frozenset[str].intersection(*exits) if exits else None
         return self._done[graph.at, given]
+
+    @staticmethod
+    def _undoing(graph: Graph, name: str, after: Known | None, entry: dict[str, Known], pending: list[str]) -> None:
+        """Let what undoes the node see what the node saw and wrote."""
+        undo = graph.body.nodes[name].compensate
+        if undo is None or after is None or not graph.has(undo):
+            return
+        merged = entry[undo] & after if undo in entry else after
+        if merged != entry.get(undo):
+            entry[undo] = merged
+            pending.append(undo)
 
     @staticmethod
     def _along(edge: Edge, before: Known, after: Known | None) -> Known | None:

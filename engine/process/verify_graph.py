@@ -23,6 +23,7 @@ def check_graph(graph: Graph) -> Iterator[Finding]:
             )
     yield from _ends(graph, found)
     yield from _loops(graph, found)
+    yield from _undoing(graph)
     for name, node in graph.body.nodes.items():
         yield from _transitions(node, graph.where(name))
 
@@ -36,6 +37,33 @@ def _targets(graph: Graph) -> Iterator[Finding]:
         if node.compensate is not None and not graph.has(node.compensate):
             at = f"{graph.where(name)}/compensate"
             yield error("unknown_target", at, f"there is no node {node.compensate!r} here; it has {known}")
+
+
+def _undoing(graph: Graph) -> Iterator[Finding]:
+    """Yield the compensations that can't be run alone."""
+    for name, node in graph.body.nodes.items():
+        at = f"{graph.where(name)}/compensate"
+        if node.compensate is None or not graph.has(node.compensate):
+            continue
+        undo = graph.body.nodes[node.compensate]
+        if undo.type == "end" or node.compensate == name:
+            yield error("compensation_end", at, f"{node.compensate!r} can't undo {name!r}; name a node that acts")
+        elif undo.compensate is not None:
+            yield error(
+                "compensation_nested",
+                at,
+                f"{node.compensate!r} is itself undone by a node; a compensation is not undone",
+            )
+        elif undo.next and node.compensate not in _entered(graph):
+            yield warning(
+                "compensation_next",
+                f"{graph.where(node.compensate)}/next",
+                f"{node.compensate!r} only undoes; it is run alone and leads nowhere, so remove next",
+            )
+
+
+def _entered(graph: Graph) -> set[str]:
+    return {graph.body.start, *(edge.target for name in graph.body.nodes for edge in graph.edges(name))}
 
 
 def _ends(graph: Graph, found: set[str]) -> Iterator[Finding]:

@@ -1,42 +1,28 @@
 """The flow of a graph: one node after another, each step recorded in one transaction before the next begins."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import JsonValue
-from temporalio import workflow
 
 from engine.ports import apply_change
 from engine.process.definition import ErrorTransition, NodeBase, TimeoutTransition
+from engine.process.patches import Patch
 from engine.process.run.frame import Ended, Frame, NodeFailed
+from engine.process.run.operations import allow_again, at_post, unless_ordered, until_resumed
+from engine.process.run.posts import Order, Ordered, Post
+from engine.process.run.results import NodeResult, Taken
+from engine.process.run.supervision import parked
+from engine.process.run.undoing import undoing
+from engine.process.run.ways import by_person, choose
 from engine.runs import AuditDraft, Change, EventDraft
-from engine.values import Spent
-
-
-@dataclass
-class NodeResult:
-    """What a node came to: writes for the context, facts for the audit, and a route if the node may choose one."""
-
-    writes: dict[str, JsonValue] = field(default_factory=lambda: {})
-    facts: dict[str, JsonValue] = field(default_factory=lambda: {})
-    spent: Spent = field(default_factory=Spent)
-    chosen: str | None = None
-
 
 Executor = Callable[[Frame, str, Any, str], Awaitable[NodeResult]]
 """How a type of node is carried out: `(frame, node id, node, step) -> result`."""
 
 EXECUTORS: dict[str, Executor] = {}
 """By node type; each module of this package enters its own."""
-
-
-@dataclass
-class Taken:
-    """The transition that was taken, and every guard that was looked at with the values it saw."""
-
-    to: str | None
-    guards: list[JsonValue]
 
 
 async def run_body(frame: Frame, start: str, nodes: dict[str, Any]) -> None:
@@ -53,23 +39,90 @@ async def run_step(frame: Frame, nodes: dict[str, Any], node_id: str) -> str | N
         NodeFailed: the node failed and nothing in the definition handles that.
         Ended: an `end` node was reached.
     """
-    conduct = frame.conduct
-    await workflow.wait_condition(lambda: not conduct.paused)
     node: NodeBase = nodes[node_id]
     step = frame.next_step(node_id)
+    post = at_post(frame, node_id, node, step)
     try:
+        return await _step(frame, node, post)
+    except Ordered as ordered:
+        return await _follow(frame, node, post, ordered.order)
+    finally:
+        frame.conduct.posts.leave(post)
+
+
+async def _step(frame: Frame, node: NodeBase, post: Post) -> str | None:
+    node_id, step = post.node_id, post.step
+    result, patch = NodeResult(), list[JsonValue]()
+    try:
+        await until_resumed(frame, post)
         _count_visit(frame, node_id, node)
-        result = await EXECUTORS[node.type](frame, node_id, node, step)
-        written = frame.write(node_id, tuple(node.writes), result.writes)
-        taken = _choose(frame, node_id, node, result)
+        result = await unless_ordered(post, _carry_out(frame, node_id, node, step))
+        patch = frame.write(node_id, tuple(node.writes), result.writes)
+        taken = choose(frame, node_id, node, result.chosen)
     except NodeFailed as failed:
-        return await _failed(frame, node_id, node, step, failed)
+        failed.spent = failed.spent.plus(result.spent)
+        return await _failed(frame, node, post, failed, patch)
     except Ended as ended:
-        await _record(frame, node_id, node, step, NodeResult(facts={"outcome": ended.outcome}), {}, Taken(None, []))
+        await _record(frame, node_id, node, step, NodeResult(facts={"outcome": ended.outcome}), [], Taken(None, []))
         raise
-    conduct.spent = conduct.spent.plus(result.spent)
-    await _record(frame, node_id, node, step, result, written, taken)
-    return taken.to
+    frame.conduct.spent = frame.conduct.spent.plus(result.spent)
+    undo = undoing(frame, node_id, node)
+    if undo is not None:
+        result.facts["undo"] = undo
+    await _record(frame, node_id, node, step, result, patch, taken)
+    return await by_person(frame, post, taken.offered) if taken.offered else taken.to
+
+
+async def _follow(frame: Frame, node: NodeBase, post: Post, order: Order) -> str | None:
+    """Do with a node what a person ordered, and return the next one; the order was found possible."""
+    facts: dict[str, JsonValue] = {"order": order.action, "reason": order.reason, "was": post.phase}
+    result, patch, taken = NodeResult(facts=facts), list[JsonValue](), Taken(order.to, [])
+    kind = "node.retried" if order.action == "retry" else "node.skipped"
+    if order.action == "retry":
+        taken = Taken(post.node_id, [])
+        allow_again(frame, node, post)
+    elif order.action == "skip":
+        try:
+            patch = frame.write(post.node_id, tuple(node.writes), order.values)
+            taken = choose(frame, post.node_id, node, order.to)
+            if order.by.kind != "agent":
+                frame.conduct.propose(order.by.subject, post.node_id, order.values)
+        except NodeFailed as failed:
+            # It was possible when it was ordered; the context has been changed since.
+            return await _failed(frame, node, post, failed, patch)
+    await _record(frame, post.node_id, node, post.step, result, patch, taken, kind=kind, actor=order.by.subject)
+    post.followed = True
+    return await by_person(frame, post, taken.offered) if taken.offered else taken.to
+
+
+async def _carry_out(frame: Frame, node_id: str, node: NodeBase, step: str) -> NodeResult:
+    work = EXECUTORS[node.type](frame, node_id, node, step)
+    if node.type != "tool" or node.compensate is None:
+        return await work
+    # A call that can be undone is not torn down in its middle: only its end says whether there is something to undo.
+    calling = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(calling)
+    except asyncio.CancelledError:
+        await _record_late(frame, node_id, node, step, calling)
+        raise
+
+
+async def _record_late(
+    frame: Frame, node_id: str, node: NodeBase, step: str, calling: "asyncio.Future[NodeResult]"
+) -> None:
+    """Write down the end of a call that nobody waits for any more, so that it can be undone."""
+    try:
+        result = await calling
+        patch = frame.write(node_id, tuple(node.writes), result.writes)
+    except NodeFailed as failed:
+        facts: dict[str, JsonValue] = {"error": {"kind": failed.kind, "message": failed.message}}
+        await _record(frame, node_id, node, step, NodeResult(facts=facts), [], Taken(None, []))
+        return
+    undo = undoing(frame, node_id, node)
+    if undo is not None:
+        result.facts["undo"] = undo
+    await _record(frame, node_id, node, step, result, patch, Taken(None, []))
 
 
 def _count_visit(frame: Frame, node_id: str, node: NodeBase) -> None:
@@ -79,33 +132,19 @@ def _count_visit(frame: Frame, node_id: str, node: NodeBase) -> None:
         raise NodeFailed("max_visits", f"{node_id} may be visited {node.max_visits} times and was reached once more")
 
 
-def _choose(frame: Frame, node_id: str, node: NodeBase, result: NodeResult) -> Taken:
-    guards: list[JsonValue] = []
-    for transition in node.next:
-        if transition.trigger == "agent":
-            if result.chosen == transition.to:
-                return Taken(transition.to, guards)
-            continue
-        if transition.when is None:
-            return Taken(transition.to, guards)
-        holds = bool(frame.evaluate(transition.when, f"{node_id}: guard to {transition.to}"))
-        guards.append({"to": transition.to, "holds": holds, "trace": frame.trace(transition.when)})
-        if holds:
-            return Taken(transition.to, guards)
-    if node.next:
-        raise NodeFailed("no_transition", f"no guard of {node_id} holds and it has no default")
-    return Taken(None, guards)
-
-
-async def _failed(frame: Frame, node_id: str, node: NodeBase, step: str, failed: NodeFailed) -> str:
+async def _failed(frame: Frame, node: NodeBase, post: Post, failed: NodeFailed, patch: Patch) -> str | None:
+    node_id, step = post.node_id, post.step
     handler = _handler(frame, node_id, node, failed.kind)
     facts: dict[str, JsonValue] = {"error": {"kind": failed.kind, "message": failed.message}}
     taken = Taken(handler.to if handler else None, [])
     frame.conduct.spent = frame.conduct.spent.plus(failed.spent)
-    await _record(frame, node_id, node, step, NodeResult(facts=facts, spent=failed.spent), {}, taken)
-    if handler is None:
+    await _record(frame, node_id, node, step, NodeResult(facts=facts, spent=failed.spent), patch, taken)
+    if handler is not None:
+        return handler.to
+    order = await parked(frame, post, failed)
+    if order is None:
         raise failed
-    return handler.to
+    return await _follow(frame, node, post, order)
 
 
 def _handler(frame: Frame, node_id: str, node: NodeBase, kind: str) -> ErrorTransition | TimeoutTransition | None:
@@ -125,20 +164,20 @@ async def _record(
     node: NodeBase,
     step: str,
     result: NodeResult,
-    written: dict[str, JsonValue],
+    patch: Patch,
     taken: Taken,
+    *,
+    kind: str = "",
+    actor: str = "",
 ) -> None:
     conduct = frame.conduct
     failed = "error" in result.facts
     if not frame.path and taken.to is not None:
         conduct.position = taken.to
-    patch: list[JsonValue] = [
-        {"op": "add", "path": f"{frame.path and '/' + frame.path.strip('/')}/{name}", "value": value}
-        for name, value in written.items()
-    ]
     data: dict[str, JsonValue] = {
         "step": step,
         "type": node.type,
+        "scope": frame.scope,
         "patch": patch,
         "guards": taken.guards,
         "to": taken.to,
@@ -151,21 +190,33 @@ async def _record(
         "node": node_id,
         "type": node.type,
         "to": taken.to,
-        "wrote": list(written),
+        "wrote": [str(one["path"])[1:] for one in patch if isinstance(one, dict)],
         **({"error": result.facts["error"]} if failed else {}),
     }
-    kind = "node.failed" if failed else "node.finished"
+    kind = kind or ("node.failed" if failed else "node.finished")
+    # A step that was failed, then done with as ordered, has two records.
+    key = f"step/{step}" if kind in ("node.failed", "node.finished") else f"ordered/{step}"
     await apply_change(
         Change(
             run=conduct.run,
-            key=f"step/{step}",
+            key=key,
             position=conduct.position,
             spent=result.spent,
-            events=(EventDraft(key=f"step/{step}", type=kind, data=event_data),),
-            audit=(AuditDraft(key=f"step/{step}", actor=_actor(frame), action=kind, node=node_id, data=data),),
+            events=(EventDraft(key=key, type=kind, data=event_data),),
+            audit=(
+                AuditDraft(
+                    key=key,
+                    actor=actor or actor_of(frame),
+                    action=kind,
+                    node=node_id,
+                    attempt=frame.visits.get(node_id, 1),
+                    data=data,
+                ),
+            ),
         )
     )
 
 
-def _actor(frame: Frame) -> str:
+def actor_of(frame: Frame) -> str:
+    """Return who acts in the audit where nobody else does: the process itself."""
     return f"process:{frame.conduct.definition.process}"

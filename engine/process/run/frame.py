@@ -1,7 +1,7 @@
 """What is shared while a definition is carried out: the run, its context, and the scopes of nested bodies."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import JsonValue
@@ -12,10 +12,19 @@ from engine.people import People
 from engine.ports import ProcessSnapshot
 from engine.process.definition import ProcessDefinition
 from engine.process.logic import Rule, compile_rule, explain
+from engine.process.messages import Proposal
+from engine.process.patches import Patch, writes_patch
+from engine.process.run.events import Events
+from engine.process.run.posts import Posts
 from engine.runs import RunRef
-from engine.values import Budget, Principal, Spent, canonical_json
+from engine.values import Budget, Principal, Spent, canonical_json, digest
 
 MAX_CONTEXT_BYTES = 256 * 1024
+UNDO = "undo/"
+"""How the paths of compensations begin; those of all other steps begin with a number."""
+
+MAX_PATH = 80
+"""How much of the path of a nested step is kept in its name; names of steps are keys of the store."""
 
 
 class NodeFailed(Exception):  # a result of a node that the definition may handle
@@ -46,11 +55,22 @@ class Conduct:
     snapshot: ProcessSnapshot
     definition: ProcessDefinition
     people: People
+    events: Events
     budget: Budget
     spent: Spent = field(default_factory=Spent)
     rules: dict[str, Rule] = field(default_factory=lambda: {})
     paused: bool = False
     position: str = ""
+    parked: set[str] = field(default_factory=lambda: set())
+    """The steps that hold nothing but a timer: they can be left and begun anew without harm."""
+
+    posts: Posts = field(default_factory=Posts)
+    proposals: tuple[Proposal, ...] = ()
+
+    def propose(self, by: str, node: str, keys: Iterable[str]) -> None:
+        """Remember who has put values into the context by hand."""
+        new = (Proposal(key=key, node=node, by=by) for key in keys)
+        self.proposals = tuple(dict.fromkeys((*self.proposals, *new)))
 
     def rule(self, expression: Any) -> Rule:
         """Return the compiled form of an expression, strict about missing variables."""
@@ -64,14 +84,18 @@ class Conduct:
 class Frame:
     """A scope: the run's context, or the variables of one item of a foreach laid over it.
 
-    `path` leads every step of the frame, so that steps of parallel bodies keep names of their own.
+    `path` leads every step of the frame, so that steps of parallel bodies keep names of their own. `scope` is the path
+    of the frame whose values this one writes: "" for the run's context, the item's path inside a foreach. `caught`: a
+    node above lives with failures in it.
     """
 
     conduct: Conduct
     values: dict[str, JsonValue]
     path: str = ""
+    scope: str = ""
     outer: "Frame | None" = None
     locals: dict[str, JsonValue] = field(default_factory=lambda: {})
+    caught: bool = False
     steps: int = 0
     visits: dict[str, int] = field(default_factory=lambda: {})
 
@@ -80,10 +104,22 @@ class Frame:
         outer = self.outer.visible() if self.outer is not None else {}
         return {**outer, **self.values, **self.locals}
 
+    @property
+    def undoes(self) -> bool:
+        """Whether this is the frame of a compensation, or one inside it."""
+        return self.path.startswith(UNDO)
+
+    def trial(self) -> "Frame":
+        """Return a copy to try writes and guards on."""
+        return replace(self, values=dict(self.values))
+
     def next_step(self, node: str) -> str:
         """Return the name of the next step: unique in the run and the same on every replay."""
         self.steps += 1
-        return f"{self.path}{self.steps}.{node}"
+        path = self.path
+        if len(path) > MAX_PATH:
+            path = f"{path[:MAX_PATH]}~{digest(path)[:20]}/"
+        return f"{path}{self.steps}.{node}"
 
     def evaluate(self, expression: Any, where: str) -> Any:
         """Return the value of an expression.
@@ -104,8 +140,8 @@ class Frame:
         """Return the clauses of an expression with the values they saw, for the audit."""
         return explain(expression, self.visible())
 
-    def write(self, node_id: str, declared: tuple[str, ...], result: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Lay `result` into the frame and return what was written.
+    def write(self, node_id: str, declared: tuple[str, ...], result: Mapping[str, JsonValue]) -> Patch:
+        """Lay `result` into the frame and return what that changed, as JSON Patch on the frame's scope.
 
         Raises:
             NodeFailed: of kind `undeclared_write`, `invalid_output` or `context_full`; nothing is written then.
@@ -126,5 +162,6 @@ class Frame:
                 "context_full",
                 f"{node_id} would bring the context over {MAX_CONTEXT_BYTES} bytes; keep an artifact's path instead",
             )
+        patch = writes_patch(self.values, result)
         self.values.update(result)
-        return dict(result)
+        return patch

@@ -6,15 +6,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue
-from temporalio import workflow
 
+from engine import stage
 from engine.process.durations import parse_duration
 from engine.process.nodes.branch import Arm, BranchNode
 from engine.process.nodes.end import EndNode
 from engine.process.nodes.foreach import ForeachNode
-from engine.process.nodes.wait import WaitNode
+from engine.process.nodes.wait import EventMatch, WaitNode
+from engine.process.run.events import event_writes
 from engine.process.run.flow import EXECUTORS, NodeResult, run_body
 from engine.process.run.frame import Ended, Frame, NodeFailed
+from engine.process.run.supervision import catches
+from engine.process.verify import writes_schema
+from engine.runs import EventWait
 
 MAX_ITEMS = 1_000
 """How many items one history carries; the verifier and the run say so in the same words."""
@@ -35,20 +39,22 @@ async def run_branch_node(frame: Frame, node_id: str, node: BranchNode, step: st
     if not arms:
         raise NodeFailed("no_arm", f"no arm of {node_id} holds; give the last arm no guard if one must be taken")
     facts: dict[str, JsonValue] = {"arms": guards, "taken": [arm.name for arm in arms]}
-    work = [run_body(_arm_frame(frame, step, arm.name), arm.body.start, arm.body.nodes) for arm in arms]
+    work = [run_body(_arm_frame(frame, node, step, arm.name), arm.body.start, arm.body.nodes) for arm in arms]
     finished = await _join(work, _needed(node, len(arms)))
     facts["finished"] = [arms[number].name for number in finished]
     return NodeResult(facts=facts)
 
 
-def _arm_frame(frame: Frame, step: str, name: str) -> Frame:
+def _arm_frame(frame: Frame, node: BranchNode, step: str, name: str) -> Frame:
     # An arm writes into the context itself; the verifier has made sure that no two arms write one key.
     return Frame(
         conduct=frame.conduct,
         values=frame.values,
         path=f"{step}/{name}/",
+        scope=frame.scope,
         outer=frame.outer,
         locals=frame.locals,
+        caught=frame.caught or catches(node),
     )
 
 
@@ -76,8 +82,7 @@ async def _join(work: Sequence[Coroutine[Any, Any, Any]], needed: int) -> list[i
 async def _first(tasks: "list[asyncio.Task[Any]]", needed: int) -> list[int]:
     finished: list[int] = []
     while len(finished) < needed:
-        # workflow.wait keeps the order of the list, where asyncio.wait would give a set.
-        await workflow.wait([task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+        await stage.first_done([task for task in tasks if not task.done()])
         finished = [number for number, task in enumerate(tasks) if task.done() and task.exception() is None]
         failures = [error for task in tasks if task.done() and (error := task.exception()) is not None]
         ended = [error for error in failures if isinstance(error, Ended)]
@@ -125,9 +130,9 @@ async def run_foreach_node(frame: Frame, node_id: str, node: ForeachNode, step: 
 
 def _item_frame(frame: Frame, node: ForeachNode, step: str, number: int, item: JsonValue) -> Frame:
     scope: dict[str, JsonValue] = {node.as_: item, "index": number}
-    inner = Frame(conduct=frame.conduct, values={}, outer=frame, locals=scope)
+    inner = Frame(conduct=frame.conduct, values={}, outer=frame, locals=scope, caught=frame.caught or catches(node))
     key = number if node.key is None else inner.evaluate(node.key, "key")
-    inner.path = f"{step}[{key}]/"
+    inner.path = inner.scope = f"{step}[{key}]/"
     return inner
 
 
@@ -139,18 +144,44 @@ def _collected(node: ForeachNode, inner: Frame) -> JsonValue:
 
 
 async def run_wait_node(frame: Frame, node_id: str, node: WaitNode, step: str) -> NodeResult:
-    """Wait for a duration or until a moment; only a timer is held."""
-    if node.for_ is not None:
-        duration = parse_duration(node.for_)
-    else:
-        until = frame.evaluate(node.until, f"{node_id}.until")
-        try:
-            moment = datetime.fromisoformat(str(until))
-            duration = moment - workflow.now()
-        except (ValueError, TypeError) as error:
-            raise NodeFailed("expression", f"{node_id}.until gave {until!r}, not a time with its zone") from error
-    await asyncio.sleep(max(duration / timedelta(seconds=1), 0))
+    """Wait for an event, for a duration or until a moment; only a timer is held."""
+    frame.conduct.parked.add(step)
+    try:
+        if node.event is not None:
+            return await _wait_for_event(frame, node_id, node, node.event, step)
+        duration = _duration(frame, node_id, node)
+        await asyncio.sleep(max(duration / timedelta(seconds=1), 0))
+    finally:
+        frame.conduct.parked.discard(step)
     return NodeResult(facts={"waited_s": duration / timedelta(seconds=1)})
+
+
+def _duration(frame: Frame, node_id: str, node: WaitNode) -> timedelta:
+    if node.for_ is not None:
+        return parse_duration(node.for_)
+    until = frame.evaluate(node.until, f"{node_id}.until")
+    try:
+        return datetime.fromisoformat(str(until)) - stage.now()
+    except (ValueError, TypeError) as error:
+        raise NodeFailed("expression", f"{node_id}.until gave {until!r}, not a time with its zone") from error
+
+
+async def _wait_for_event(frame: Frame, node_id: str, node: WaitNode, wanted: EventMatch, step: str) -> NodeResult:
+    conduct = frame.conduct
+    wait = EventWait(
+        step=step,
+        node=node_id,
+        name=wanted.name,
+        match=frame.evaluate_all(wanted.match, f"{node_id}.event.match"),
+        until=stage.now() + parse_duration(node.deadline) if node.deadline else None,
+    )
+    writes = tuple(node.writes)
+    schema = writes_schema(conduct.definition, node)
+    event = await conduct.events.wait(wait, writes, schema, position=None if frame.path else node_id)
+    if event is None:
+        raise NodeFailed("timeout", f"no event {wait.name!r} came within {node.deadline}")
+    facts: dict[str, JsonValue] = {"event": {"name": event.name, "key": event.key, "by": event.by}}
+    return NodeResult(writes=event_writes(writes, event.payload), facts=facts)
 
 
 async def run_end_node(frame: Frame, node_id: str, node: EndNode, step: str) -> NodeResult:

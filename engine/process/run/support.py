@@ -5,21 +5,16 @@ from typing import Any
 
 from engine.process.definition import ProcessDefinition
 from engine.process.nodes.base import NodeBase
-from engine.process.nodes.supervisor import SupervisorNode
-from engine.process.nodes.wait import WaitNode
-from engine.process.run import nesting, people_node, work
+from engine.process.run import child_process, nesting, people_node, scripts, work
 from engine.process.run.flow import EXECUTORS
 
-CARRIED_OUT = (work, people_node, nesting)
+CARRIED_OUT = (work, child_process, scripts, people_node, nesting)
 """The modules that carry out nodes: naming them is what enters them."""
 
 
 def not_carried_out(definition: ProcessDefinition) -> list[str]:
     """Return each thing in the definition that would not happen, with where it stands; empty if all is carried out."""
-    found = list(_of_nodes(definition.nodes, ""))
-    if definition.supervision is not None:
-        found.append("/supervision: a supervisor over the whole run")
-    return found
+    return list(_of_nodes(definition.nodes, ""))
 
 
 def _of_nodes(nodes: "dict[str, Any]", above: str) -> Iterator[str]:
@@ -30,19 +25,6 @@ def _of_nodes(nodes: "dict[str, Any]", above: str) -> Iterator[str]:
 def _of_node(node: NodeBase, at: str) -> Iterator[str]:
     if node.type not in EXECUTORS:
         yield f"{at}: nodes of type {node.type}"
-    if node.compensate is not None:
-        yield f"{at}/compensate: compensation"
-    if any(transition.trigger == "user" for transition in node.next):
-        yield f"{at}/next: transitions taken by a person"
-    if isinstance(node, SupervisorNode):
-        if node.quorum > 1:
-            yield f"{at}/quorum: more than one decision"
-        if node.remind_every is not None:
-            yield f"{at}/remind_every: reminders"
-        if node.seat.agent is not None or any(step.to.agent is not None for step in node.escalate):
-            yield f"{at}/seat/agent: an agent in the seat"
-    if isinstance(node, WaitNode) and node.event is not None:
-        yield f"{at}/event: waiting for an event"
     if getattr(node, "policy", ()):
         yield f"{at}/policy: phases of tools"
     for nested in node.bodies():

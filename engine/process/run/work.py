@@ -4,32 +4,26 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import JsonValue
-from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from engine.agent.state import AgentInput
 from engine.ports import (
-    AgentAnswer,
     AgentTask,
-    ChildStart,
     InteractionCall,
     Texts,
     ToolInvocation,
     call_tool,
-    create_child,
-    load_run,
     render_texts,
     run_interaction,
 )
 from engine.process.nodes.agent import AgentNode
 from engine.process.nodes.interaction import InteractionNode
 from engine.process.nodes.tool import ToolNode
+from engine.process.run.agents import run_agent
 from engine.process.run.calls import attempt, retry_of, timeout_of
 from engine.process.run.flow import EXECUTORS, NodeResult
 from engine.process.run.frame import Conduct, Frame, NodeFailed
+from engine.process.run.results import object_of, writes_of
 from engine.process.verify import writes_schema
-from engine.runs import RunRef, StartedWorkflow, StartRun, derived_id
-from engine.transcript import Route
 from engine.values import Budget
 
 NEXT = "_next"
@@ -45,12 +39,12 @@ async def run_interaction_node(frame: Frame, node_id: str, node: InteractionNode
         interaction=node.interaction,
         parameters=frame.evaluate_all(node.input, f"{node_id}.input"),
         result_schema=writes_schema(conduct.definition, node),
-        route=_route(node.model or conduct.definition.defaults.model),
+        model=node.model or conduct.definition.defaults.model,
         budget=_budget(conduct, node),
     )
     result = await attempt(run_interaction(call, timeout=timeout_of(node, conduct), retry=retry_of(node, conduct)))
     facts: dict[str, JsonValue] = result.model_dump(mode="json", exclude={"output", "spent"})
-    return NodeResult(writes=_object(result.output, node_id), facts={"interaction": facts}, spent=result.spent)
+    return NodeResult(writes=object_of(result.output, node_id), facts={"interaction": facts}, spent=result.spent)
 
 
 async def run_tool_node(frame: Frame, node_id: str, node: ToolNode, step: str) -> NodeResult:
@@ -78,7 +72,7 @@ async def run_tool_node(frame: Frame, node_id: str, node: ToolNode, step: str) -
     if outcome.outcome == "error":
         raise NodeFailed("tool_error", outcome.text)
     facts: dict[str, JsonValue] = {"tool": node.tool, "key": invocation.key, "artifact": outcome.artifact}
-    return NodeResult(writes=_tool_writes(tuple(node.writes), outcome.value, node_id), facts=facts)
+    return NodeResult(writes=writes_of(tuple(node.writes), outcome.value, node_id), facts=facts)
 
 
 async def run_agent_node(frame: Frame, node_id: str, node: AgentNode, step: str) -> NodeResult:
@@ -89,7 +83,6 @@ async def run_agent_node(frame: Frame, node_id: str, node: AgentNode, step: str)
     inputs = frame.evaluate_all(node.input, f"{node_id}.input")
     seen = {**_seen(frame, node), **inputs}
     rendered = await render_texts(Texts(texts={"instructions": node.instructions}, data=seen))
-    run_id = derived_id("run", conduct.run.workflow_id, step)
     task = AgentTask(
         task=rendered.texts["instructions"],
         facts=inputs,
@@ -101,35 +94,13 @@ async def run_agent_node(frame: Frame, node_id: str, node: AgentNode, step: str)
         output_schema=schema,
         approval="ask",
     )
-    start = StartRun(
-        kind="agent",
-        definition=f"{conduct.definition.process}.{node_id}",
-        title=node.title or node_id,
-        input=task.model_dump(mode="json"),
-        budget=_budget(conduct, node),
-        parent_id=conduct.run.run_id,
+    done = await run_agent(
+        conduct, (step,), node_id=node_id, title=node.title or node_id, task=task, budget=_budget(conduct, node)
     )
-    child = await create_child(ChildStart(parent=conduct.run, principal=conduct.principal, run_id=run_id, start=start))
-    try:
-        answer = await attempt(_run_child(child, conduct))
-    except NodeFailed as failed:
-        failed.spent = (await load_run(child)).spent
-        raise
-    value = _object(answer.value, node_id)
+    value = object_of(done.value, node_id)
     chosen = value.pop(NEXT, None)
-    spent = (await load_run(child)).spent
-    facts: dict[str, JsonValue] = {"agent_run": child.run_id}
-    return NodeResult(writes=value, facts=facts, spent=spent, chosen=chosen if isinstance(chosen, str) else None)
-
-
-async def _run_child(child: RunRef, conduct: Conduct) -> AgentAnswer:
-    return await workflow.execute_child_workflow(
-        "AgentWorkflow",
-        AgentInput(run=StartedWorkflow(run=child, principal=conduct.principal)),
-        id=child.workflow_id,
-        result_type=AgentAnswer,
-        parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
-    )
+    facts: dict[str, JsonValue] = {"agent_run": done.run_id}
+    return NodeResult(writes=value, facts=facts, spent=done.spent, chosen=chosen if isinstance(chosen, str) else None)
 
 
 def _agent_schema(conduct: Conduct, node: AgentNode, targets: list[str]) -> dict[str, Any]:
@@ -147,26 +118,6 @@ def _seen(frame: Frame, node: AgentNode) -> dict[str, JsonValue]:
 
 def _budget(conduct: Conduct, node: InteractionNode | AgentNode) -> Budget:
     return node.budget or conduct.definition.defaults.budget or Budget()
-
-
-def _route(model: str | None) -> Route | None:
-    return Route.parse(model) if model else None
-
-
-def _object(value: JsonValue, node_id: str) -> dict[str, JsonValue]:
-    if not isinstance(value, dict):
-        raise NodeFailed("invalid_output", f"{node_id} gave {type(value).__name__} where an object was expected")
-    return dict(value)
-
-
-def _tool_writes(declared: tuple[str, ...], value: JsonValue, node_id: str) -> dict[str, JsonValue]:
-    """Give a single declared key the whole result; several keys are taken from the result by name."""
-    if not declared:
-        return {}
-    if len(declared) == 1:
-        return {declared[0]: value}
-    found = _object(value, node_id)
-    return {name: found[name] for name in declared if name in found}
 
 
 EXECUTORS["interaction"] = run_interaction_node

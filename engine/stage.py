@@ -1,0 +1,108 @@
+"""What a workflow asks of the durable engine: the time, waiting, activities, children.
+
+The code of the house asks here and not the library itself, so that the same code can be carried out on another stage:
+a simulation sets one for its own context and plays activities, children and time. Without one, this is Temporal.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any, NoReturn, Protocol
+from uuid import UUID
+
+from temporalio import workflow
+from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
+
+__all__ = ["ActivityCancellationType", "ParentClosePolicy", "Stage", "on"]
+
+
+class Stage(Protocol):
+    """Another place than Temporal where workflow code can be carried out."""
+
+    def now(self) -> datetime:
+        """Return the present moment, with its zone."""
+        ...
+
+    async def wait_condition(self, holds: Callable[[], bool]) -> None:
+        """Return when the condition holds."""
+        ...
+
+    async def execute_activity(self, name: str, message: Any) -> Any:
+        """Return what the activity gives."""
+        ...
+
+    async def execute_child_workflow(self, name: str, message: Any, *, id: str) -> Any:
+        """Return what the child gives."""
+        ...
+
+    def uuid4(self) -> UUID:
+        """Return an id that nothing else has."""
+        ...
+
+
+on: ContextVar[Stage | None] = ContextVar("stage", default=None)
+"""The stage of the present context; None is Temporal."""
+
+
+def now() -> datetime:
+    """Return the present moment: the same at every replay."""
+    stage = on.get()
+    return workflow.now() if stage is None else stage.now()
+
+
+def uuid4() -> UUID:
+    """Return an id: the same at every replay."""
+    stage = on.get()
+    return workflow.uuid4() if stage is None else stage.uuid4()
+
+
+async def wait_condition(holds: Callable[[], bool]) -> None:
+    """Return when the condition holds."""
+    stage = on.get()
+    await (workflow.wait_condition(holds) if stage is None else stage.wait_condition(holds))
+
+
+async def first_done(tasks: "Sequence[asyncio.Task[Any]]") -> None:
+    """Return when one of the tasks is done."""
+    if on.get() is None:
+        # Not asyncio.wait, which gives a set: its order is another at each replay.
+        await workflow.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    else:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def execute_activity(name: str, message: Any, **options: Any) -> Any:
+    """Carry out an activity; `options` are Temporal's."""
+    stage = on.get()
+    if stage is None:
+        return await workflow.execute_activity(name, message, **options)
+    return await stage.execute_activity(name, message)
+
+
+async def execute_child_workflow(name: str, message: Any, *, id: str, **options: Any) -> Any:
+    """Carry out a child workflow to its end; `options` are Temporal's."""
+    stage = on.get()
+    if stage is None:
+        return await workflow.execute_child_workflow(name, message, id=id, **options)
+    return await stage.execute_child_workflow(name, message, id=id)
+
+
+def task_queue() -> str:
+    """Return the queue that the workflow itself is on; a simulation has none."""
+    return "" if on.get() is not None else workflow.info().task_queue
+
+
+def history_is_long() -> bool:
+    """Tell whether the run should go on in a new history."""
+    return on.get() is None and workflow.info().is_continue_as_new_suggested()
+
+
+def all_handlers_finished() -> bool:
+    """Tell whether no message is being taken in."""
+    return on.get() is not None or workflow.all_handlers_finished()
+
+
+def continue_as_new(message: Any) -> NoReturn:
+    """Go on in a new history."""
+    workflow.continue_as_new(message)
