@@ -11,10 +11,10 @@ from content.passages import cut_passages
 from engine.errors import Conflict, Invalid, NotFound
 from engine.ports import IntakeTask
 from engine.process.definition import parse_definition
+from engine.process.drawing import mermaid
 from engine.process.verify import verify
 from engine.values import PLATFORM_ROLES, Principal
 from skills.catalogue import Catalogue
-from skills.drawing import mermaid
 from skills.lesson import learn
 from tests.skills.house import House
 
@@ -222,3 +222,38 @@ def test_a_drawing_shows_nested_bodies_and_lets_no_label_out_of_its_quotes() -> 
     assert "end_n -.-> end_n__body_n_look_n" in drawn
     assert 'end_n -- "x#quot;]; click evil" --> finished_n' in drawn
     assert drawn.count("subgraph") == len(re.findall(r"^ +end$", drawn, re.MULTILINE)) == 1
+
+
+PLAYED = """
+format: 1
+process: greet
+context: {schema: {type: object, properties: {text: {type: string}}}}
+start: make
+nodes:
+  make: {type: tool, tool: content.fetch, writes: [text], next: [{to: ask}]}
+  ask:
+    type: supervisor
+    seat: {roles: [viewer]}
+    ask: {title: "Send {{text}}?"}
+    decisions: [send, drop]
+    deadline: P1D
+    on_timeout: {to: end}
+    next: [{to: end}]
+  end: {type: end}
+scenarios:
+  - {name: sent, fixtures: {make: {result: hello}, ask: {decision: send}}, expect: {path: [make, ask, end]}}
+  - {name: wrong, fixtures: {make: {result: 7}, ask: {decision: send}}}
+"""
+
+
+async def test_scenarios_are_played_with_what_was_wrong_and_what_is_missing(house: House) -> None:
+    found = await house.call(WRITER, "process_design.simulate_process", text=PLAYED)
+    assert found["passed"] is False
+    sent, wrong = found["scenarios"]
+    assert (sent["passed"], sent["path"], sent["tasks"]) == (True, ["make", "ask", "end"], ["ask"])
+    assert wrong["problems"][0].startswith("the run failed: invalid_output")
+    assert found["transitions"]["missing"] == ["/nodes/ask/on_timeout"]
+    alone = await house.call(WRITER, "process_design.simulate_process", text=PLAYED, scenario="sent")
+    assert alone["passed"] is True
+    with pytest.raises(NotFound, match="sent, wrong"):
+        await house.call(WRITER, "process_design.simulate_process", text=PLAYED, scenario="other")

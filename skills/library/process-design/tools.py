@@ -1,17 +1,22 @@
-"""Writing processes: verify, draw, keep drafts, publish, compare, move labels."""
+"""Writing processes: verify, draw, play, keep drafts, publish, compare, move labels."""
 
+import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
+from content.templates import parse
 from content.versioned import Draft, Version
 from engine.errors import Exhausted, Invalid, NotFound, Problem
-from engine.process.definition import parse_definition
+from engine.process.definition import ProcessDefinition, parse_definition
+from engine.process.difference import difference_text
+from engine.process.drawing import mermaid
+from engine.process.simulate import Played, Report, play_all
 from engine.process.verify import Bounds, bounds
 from engine.values import Value
 from skills.arguments import near_names
-from skills.drawing import mermaid
 from skills.services import ToolContext
 from skills.tool import ToolReply, tool
 
@@ -59,6 +64,37 @@ class DefinitionText(Value):
     text: str
 
 
+class ScenarioRow(Value):
+    """How a scenario went."""
+
+    scenario: str
+    passed: bool
+    problems: list[str] = Field(description="where it was not as expected, or why it could not be played on")
+    status: str
+    outcome: str | None
+    path: list[str] = Field(description="nodes of the outermost graph, in order")
+    tasks: list[str] = Field(description="nodes that asked somebody")
+    seconds: float = Field(description="of the simulation's own time")
+    steps: str = Field(description="each step with its guards and the values they saw")
+
+
+class CoverageRow(Value):
+    """What all scenarios cover together."""
+
+    percent: float
+    missing: list[str] = Field(description="JSON pointers")
+
+
+class Simulated(Value):
+    """The scenarios of a definition, played."""
+
+    passed: bool
+    scenarios: list[ScenarioRow]
+    nodes: CoverageRow
+    transitions: CoverageRow
+    guards: CoverageRow = Field(description="each guard both ways")
+
+
 class PublishedVersion(Value):
     """A version that never changes again."""
 
@@ -85,6 +121,7 @@ class Difference(Value):
     before: str
     after: str
     diff: str
+    changes: str = Field(description="what it means: each place that differs, and what runs under way may not fit")
 
 
 class MovedLabel(Value):
@@ -138,11 +175,62 @@ async def draw_process(
     process: Annotated[str | None, Field(description="name, name@version, name@label or name@draft")] = None,
 ) -> ToolReply:
     """Draw a definition as a Mermaid flowchart."""
+    return ToolReply(text=mermaid(await _given(ctx, text, process)))
+
+
+async def _given(ctx: ToolContext, text: str | None, process: str | None) -> ProcessDefinition:
     if (text is None) == (process is None):
         raise Invalid("give either text or process")
     if process is not None:
         text = (await ctx.services.definitions.find(ctx.principal, process)).text
-    return ToolReply(text=mermaid(parse_definition(text or "")))
+    return parse_definition(text or "")
+
+
+@tool(roles=AUTHORS, timeout_s=120)
+async def simulate_process(
+    ctx: ToolContext,
+    text: Annotated[str | None, Field(description="a definition; or name a process", max_length=400_000)] = None,
+    process: Annotated[str | None, Field(description="name, name@version, name@label or name@draft")] = None,
+    scenario: Annotated[str | None, Field(description="only this one")] = None,
+) -> Simulated:
+    """Play the scenarios of a definition: the real engine, with fixtures for work, people and time. Costs nothing."""
+    definition = await _given(ctx, text, process)
+    chosen = [one for one in definition.scenarios if scenario is None or one.name == scenario]
+    if not chosen:
+        known = ", ".join(one.name for one in definition.scenarios) or "none"
+        raise NotFound(f"there is no such scenario; the definition has {known}", scenario=scenario)
+    # It has an event loop of its own, in which time passes at once.
+    report = await asyncio.to_thread(
+        play_all, definition.model_copy(update={"scenarios": tuple(chosen)}), render=_rendered
+    )
+    return _simulated(report)
+
+
+def _rendered(template: str, data: Mapping[str, JsonValue]) -> str:
+    return parse(template, name="text").render(dict(data))
+
+
+def _simulated(report: Report) -> Simulated:
+    covered = report.coverage
+    rows = {
+        name: CoverageRow(percent=one.percent, missing=list(one.missing))
+        for name, one in (("nodes", covered.nodes), ("transitions", covered.transitions), ("guards", covered.guards))
+    }
+    return Simulated(passed=report.passed, scenarios=[_scenario(one) for one in report.played], **rows)
+
+
+def _scenario(played: Played) -> ScenarioRow:
+    return ScenarioRow(
+        scenario=played.scenario,
+        passed=played.passed,
+        problems=list(played.problems),
+        status=played.status,
+        outcome=played.outcome,
+        path=list(played.path),
+        tasks=list(played.tasks),
+        seconds=played.seconds,
+        steps="\n".join(step.text for step in played.steps),
+    )
 
 
 @tool(roles=AUTHORS)
@@ -159,7 +247,7 @@ async def get_definition(ctx: ToolContext, process: Address) -> DefinitionText:
     )
 
 
-@tool(effect="side_effecting", honours_key=True, roles=AUTHORS)
+@tool(effect="side_effecting", honours_key=True, roles=AUTHORS, target="name")
 async def save_draft(
     ctx: ToolContext,
     name: Name,
@@ -233,4 +321,7 @@ async def list_versions(ctx: ToolContext, name: Name) -> Versions:
 async def diff_versions(ctx: ToolContext, before: Address, after: Address) -> Difference:
     """Compare two definitions line by line, as in before="name@3", after="name@draft"."""
     text = await ctx.services.definitions.diff(ctx.principal, before, after)
-    return Difference(before=before, after=after, diff=text)
+    old, new = [
+        parse_definition((await ctx.services.definitions.find(ctx.principal, one)).text) for one in (before, after)
+    ]
+    return Difference(before=before, after=after, diff=text, changes=difference_text(old, new))
