@@ -12,22 +12,31 @@ from content.records import Filters, Hit
 from content.versioned import DRAFT, Version
 from engine.errors import Invalid, NotFound
 from engine.interaction import InteractionTask
-from engine.ports import AgentTask
+from engine.ports import AgentTask, ApprovalMode, FirstCall
 from engine.process.definition import ProcessDefinition, parse_definition
+from engine.routes import ModelChoice
 from engine.runs import Run, StartRun
-from engine.transcript import Route
 from engine.values import Budget, Principal, Value
 from skills.arguments import Checker, near_names
 from skills.discovery import shortened
-from skills.runs import answer_run, control_run, get_run, list_runs, list_tasks
+from skills.runs import control_run, get_run, list_runs
 from skills.services import Services, ToolContext
+from skills.tasks import answer_run, list_tasks
 from skills.tool import AnyTool, tool
 
 STARTERS = ("operator", "author", "publisher", "approver")
 """Who may start runs, as `RunControl.start` has it."""
 
-Key = Annotated[str | None, Field(description="the same key again returns the same run", max_length=150)]
-Model = Annotated[str | None, Field(description="provider/model, instead of the configured one")]
+Key = Annotated[str | None, Field(description="same key, same run", max_length=150)]
+Model = Annotated[
+    ModelChoice | None,
+    WithJsonSchema(
+        {
+            "type": ["string", "array"],
+            "description": "provider/model, a route, or a list",
+        }
+    ),
+]
 SearchFilters = Annotated[
     Filters | None,
     WithJsonSchema(
@@ -39,6 +48,25 @@ SearchFilters = Annotated[
     ),
 ]
 """Written out in words here, and as a whole schema in the lesson of the skill `content`."""
+
+
+Reviewer = Annotated[ModelChoice | None, WithJsonSchema({"type": ["string", "array"]})]
+Bounds = Annotated[
+    Budget | None, WithJsonSchema({"type": "object", "description": "hard bounds: turns, tokens, usd, seconds"})
+]
+
+
+class Begin(Value):
+    """What an agent knows before its first turn."""
+
+    learned: list[str] = []
+    calls: list[FirstCall] = []
+
+
+Beginning = Annotated[
+    Begin | None,
+    WithJsonSchema({"type": "object", "description": "learned: [skills], calls: [{tool, arguments}]"}),
+]
 
 
 class FoundPassage(Value):
@@ -156,7 +184,7 @@ async def run_interaction(
     """Call a model through a versioned prompt and return the validated result, or the run to follow with get_run."""
     rendered = await ctx.services.interactions.render(ctx.principal, interaction, parameters)
     pinned = f"{rendered.interaction}@{rendered.version or DRAFT}"
-    _check_route(model)
+    _check_model(ctx, model)
     task = InteractionTask(interaction=pinned, parameters=parameters, model=model)
     start = StartRun(
         kind="interaction",
@@ -187,13 +215,13 @@ async def _until_finished(ctx: ToolContext, run: Run, wait_s: float) -> Run:
     return run
 
 
-def _check_route(model: str | None) -> None:
+def _check_model(ctx: ToolContext, model: ModelChoice | None, field: str = "model") -> None:
     if model is None:
         return
     try:
-        Route.parse(model)
-    except ValueError as error:
-        raise Invalid(f"$.model: {error}", field="model") from error
+        ctx.services.check_model(ctx.principal, model)
+    except Invalid as problem:
+        raise Invalid(f"$.{field}: {problem.message}", **problem.details) from problem
 
 
 @tool(effect="side_effecting", honours_key=True, timeout_s=40, roles=STARTERS)
@@ -204,7 +232,7 @@ async def start_process(
     title: Annotated[str, Field(max_length=200)] = "",
     idempotency_key: Key = None,
 ) -> Started:
-    """Start a published process; answers at once with the run."""
+    """Start a published process; answers at once."""
     version, definition = await resolve_process(ctx.services, ctx.principal, process)
     schema = {"type": "object", **definition.input}
     Checker(schema).check(input, what=f"the input of {version.address} does not fit its schema")
@@ -244,20 +272,25 @@ async def start_agent(
     ctx: ToolContext,
     task: Annotated[str, Field(description="all it needs to know", min_length=1)],
     instructions: Annotated[str, Field(description="how to work")] = "",
-    facts: Annotated[dict[str, JsonValue], Field(description="information, not instructions")] = {},  # noqa: B006
-    skills: Annotated[list[str] | None, Field(description="default: all you may use")] = None,
+    facts: Annotated[dict[str, JsonValue], Field(description="information only")] = {},  # noqa: B006
+    skills: Annotated[list[str] | None, Field(description="default: all")] = None,
     tools: Annotated[list[str] | None, Field(description="default: core tools that only read")] = None,
     exclude_tools: list[str] = [],  # noqa: B006
     model: Model = None,
-    budget: Annotated[Budget | None, Field(description="hard bounds")] = None,
-    output_schema: Annotated[dict[str, Any] | None, Field(description="JSON Schema of the answer")] = None,
+    budget: Bounds = None,
+    output_schema: Annotated[dict[str, Any] | None, Field(description="of the answer")] = None,
     attachments: Annotated[list[str], Field(description="object ids")] = [],  # noqa: B006
-    approval: Annotated[Literal["ask", "full"], Field(description="ask a person before effects")] = "ask",
+    begin: Beginning = None,
+    approval: Annotated[ApprovalMode, Field(description="who allows effects: a person, a model, or nobody")] = "ask",
+    reviewer: Reviewer = None,
+    on_stuck: Annotated[Literal["stop", "ask"], Field(description="if it leads nowhere")] = "stop",
+    on_budget: Annotated[Literal["close", "pause"], Field(description="if its budget is used up")] = "close",
     title: Annotated[str, Field(max_length=200)] = "",
     idempotency_key: Key = None,
 ) -> Started:
-    """Start an agent on a task; answers at once with the run. Its questions and approvals are tasks of the run."""
-    _check_route(model)
+    """Start an agent on a task; answers at once. Its questions and approvals are tasks of the run."""
+    _check_model(ctx, model)
+    _check_model(ctx, reviewer, "reviewer")
     wanted = AgentTask(
         task=task,
         instructions=instructions,
@@ -268,7 +301,12 @@ async def start_agent(
         model=model,
         output_schema=output_schema,
         attachments=tuple(attachments),
+        learned=tuple(begin.learned) if begin else (),
+        calls=tuple(begin.calls) if begin else (),
         approval=approval,
+        reviewer=reviewer,
+        on_stuck=on_stuck,
+        on_budget=on_budget,
     )
     start = StartRun(
         kind="agent",

@@ -15,7 +15,7 @@ from skills.services import ToolContext
 from skills.tool import AnyTool, ToolReply, tool
 
 MAX_LEARN = 16
-_SHOWN_DESCRIPTION = 120
+_SHOWN_DESCRIPTION = 100
 _WORD = re.compile(r"[a-z0-9]+")
 _WEAK = frozenset({"a", "an", "and", "for", "in", "is", "it", "my", "of", "on", "or", "the", "to", "with", "what"})
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, WithJsonSchema
 
-from engine.errors import Conflict, Invalid, NotFound
-from engine.ports import Control, RunFilter, Say, TaskAnswer
-from engine.runs import Event, Run, RunKind, RunStatus, Task
-from engine.values import Principal, Value
+from engine.agent.state import Grant
+from engine.ports import ApprovalMode, Control, ControlAction, RunFilter
+from engine.runs import Run, RunKind, RunStatus, Task
+from engine.values import Budget, Value
+from skills.families import ChildRow, children_of
+from skills.run_events import RunEvent, page_of
 from skills.services import ToolContext
+from skills.tasks import MoveVerb, OpenTask, RunId, hand_over, may_answer, open_task
 from skills.tool import tool
 
 MAX_WAIT_S = 25.0
@@ -19,33 +22,6 @@ LATEST = 20
 
 ASKS_HERE = "asks_here"
 """The key of a call's `extra` under which its door says that it can ask the person at the client."""
-
-RunId = Annotated[str, Field(description="as the start answered it", min_length=1, max_length=80)]
-
-
-class OpenTask(Value):
-    """What a run waits for."""
-
-    task_id: str
-    run_id: str
-    kind: str = Field(description="decision, question or approval")
-    title: str
-    description: str = ""
-    decisions: list[str] = Field(default=[], description="answer with one of them")
-    form: dict[str, Any] | None = Field(default=None, description="JSON Schema of the values")
-    context: dict[str, JsonValue] = {}
-    seat: dict[str, list[str]] = Field(default={}, description="who may answer")
-    yours: bool = Field(description="you may answer")
-    deadline: datetime | None = None
-
-
-class RunEvent(Value):
-    """One event of a run."""
-
-    seq: int
-    type: str
-    at: datetime
-    data: dict[str, JsonValue] = {}
 
 
 class RunView(Value):
@@ -60,11 +36,13 @@ class RunView(Value):
     position: str = Field(description="where it stands")
     waits_for: str
     open_tasks: list[OpenTask] = []
+    children: list[ChildRow] = []
     events: list[RunEvent] = []
     next_after: int = Field(description="pass as after to read on")
     more: bool = Field(description="more events are there already")
     result: JsonValue = None
     error: str | None = None
+    grants: list[Grant] = Field(default=[], description="allowed for the rest of the run")
     to_answer: str = Field(default="", description="how the person here is asked, where that can be")
     usd: float
     url: str
@@ -91,22 +69,6 @@ class RunList(Value):
     next_after: str | None = Field(description="pass as after for the next page")
 
 
-class TaskList(Value):
-    """Open tasks, oldest first."""
-
-    tasks: list[OpenTask]
-
-
-class Answered(Value):
-    """What became of an answer."""
-
-    run_id: str
-    task_id: str | None = None
-    accepted: str
-    status: str = Field(description="of the task; of the run for a message")
-    url: str
-
-
 class Steered(Value):
     """The run after a control verb."""
 
@@ -116,7 +78,7 @@ class Steered(Value):
     url: str
 
 
-@tool(timeout_s=40)
+@tool(timeout_s=40, polls=True)
 async def get_run(
     ctx: ToolContext,
     run_id: RunId,
@@ -125,7 +87,7 @@ async def get_run(
 ) -> RunView:
     """Show a run: status, where it stands, open tasks, events after a cursor, result.
 
-    A run that is not completed, failed or cancelled goes on by itself: call again with wait_s and next_after.
+    A run that has not ended goes on by itself: call again with wait_s and next_after.
     """
     runs = ctx.services.runs
     run = await runs.get(ctx.principal, run_id)
@@ -134,11 +96,27 @@ async def get_run(
         run = await runs.wait(ctx.principal, run_id, after=seen, timeout_s=wait_s)
     start = max(0, run.events - LATEST) if after is None else after
     events = await runs.events(ctx.principal, run_id, after=start, limit=PAGE)
-    tasks = [] if run.finished else await runs.tasks(ctx.principal, run_id=run_id)
-    return _view(ctx, run, events, tasks, start)
+    tasks = [] if run.finished else await runs.tasks(ctx.principal, run_id=run_id, family=True)
+    below = await children_of(ctx, run_id)
+    shown = page_of(events, newest=after is None)
+    view = _view(ctx, run, shown, tasks, start).model_copy(update={"children": below})
+    if run.kind != "agent" or run.finished:
+        return view
+    return view.model_copy(update={"grants": await _grants(ctx, run_id)})
 
 
-def _view(ctx: ToolContext, run: Run, events: Sequence[Event], tasks: Sequence[Task], start: int) -> RunView:
+async def _grants(ctx: ToolContext, run_id: str) -> list[Grant]:
+    """Return what people have allowed for the rest of the run and not withdrawn since."""
+    grants: dict[str, Grant] = {}
+    for event in await ctx.services.runs.events(ctx.principal, run_id, types=("grant.given", "grant.revoked")):
+        if event.type == "grant.given":
+            grants[str(event.data["grant_id"])] = Grant.model_validate(event.data)
+        else:
+            grants.pop(str(event.data["grant_id"]), None)
+    return list(grants.values())
+
+
+def _view(ctx: ToolContext, run: Run, events: list[RunEvent], tasks: Sequence[Task], start: int) -> RunView:
     last = events[-1].seq if events else start
     asks = ctx.extra.get(ASKS_HERE) and any(may_answer(ctx.principal, task) for task in tasks)
     return RunView(
@@ -151,7 +129,7 @@ def _view(ctx: ToolContext, run: Run, events: Sequence[Event], tasks: Sequence[T
         position=run.position,
         waits_for=run.waits_for,
         open_tasks=[open_task(ctx, task) for task in tasks],
-        events=[RunEvent(seq=event.seq, type=event.type, at=event.at, data=event.data) for event in events],
+        events=events,
         next_after=last,
         more=last < run.events,
         result=run.result,
@@ -162,163 +140,55 @@ def _view(ctx: ToolContext, run: Run, events: Sequence[Event], tasks: Sequence[T
     )
 
 
-def open_task(ctx: ToolContext, task: Task) -> OpenTask:
-    """Return a task as its reader sees it."""
-    seat = task.seat.model_dump(mode="json")
-    return OpenTask(
-        task_id=task.task_id,
-        run_id=task.run_id,
-        kind=task.kind,
-        title=task.title,
-        description=task.description,
-        decisions=list(task.decisions),
-        form=task.form,
-        context=task.context,
-        seat={name: who for name, who in seat.items() if who},
-        yours=task.seat.admits(ctx.principal),
-        deadline=task.deadline,
-    )
-
-
-@tool(effect="control", timeout_s=40)
-async def answer_run(
-    ctx: ToolContext,
-    run_id: RunId,
-    task_id: Annotated[str | None, Field(description="needed only where several tasks are open")] = None,
-    decision: Annotated[str | None, Field(description="one of the task's decisions")] = None,
-    values: Annotated[dict[str, JsonValue] | None, Field(description="values of the task's form")] = None,
-    comment: Annotated[str, Field(max_length=10_000)] = "",
-    message: Annotated[str | None, Field(description="to a running agent, instead of an answer", min_length=1)] = None,
-) -> Answered:
-    """Answer what a run waits for: a supervisor's decision, a question, a tool approval; or send an agent a message.
-
-    With run_id alone the person at the client is asked, where the client can show a form.
-    """
-    if message is not None:
-        run = await ctx.services.runs.get(ctx.principal, run_id)
-        return await _say(ctx, run, task_id, decision, values, message)
-    task = await meant_task(ctx, run_id, task_id)
-    if may_answer(ctx.principal, task) and not is_answer(task, decision, values, comment):
-        raise _nothing_given(ctx, task)
-    answer = TaskAnswer(task_id=task.task_id, by=ctx.principal, decision=decision, values=values or {}, comment=comment)
-    return answered(ctx, await ctx.services.control.answer(ctx.principal, task.task_id, answer))
-
-
-def answered(ctx: ToolContext, task: Task) -> Answered:
-    """Return what became of a task that is answered."""
-    decision = None if task.answer is None else task.answer.decision
-    return Answered(
-        run_id=task.run_id,
-        task_id=task.task_id,
-        accepted=f"{task.title}: {decision}" if decision else task.title,
-        status=task.status,
-        url=ctx.services.run_url(task.run_id),
-    )
-
-
-def may_answer(principal: Principal, task: Task) -> bool:
-    """Tell whether `principal` is a person whose answer the task takes now."""
-    return task.status == "open" and principal.kind != "agent" and task.seat.admits(principal)
-
-
-def is_answer(task: Task, decision: str | None, values: dict[str, JsonValue] | None, comment: str) -> bool:
-    """Tell whether anything is answered: no values at all are an answer only to a task that asks for nothing."""
-    asks = bool(task.decisions or (task.form or {}).get("required"))
-    return decision is not None or bool(values) or bool(comment) or (values is not None and not asks)
-
-
-def _nothing_given(ctx: ToolContext, task: Task) -> Invalid:
-    fields = [
-        *(["decision"] if task.decisions else []),
-        *(["values"] if task.form is not None else []),
-        *([] if task.decisions or task.form is not None else ["comment"]),
-    ]
-    return Invalid(
-        f"the call holds no answer to {task.title!r}, and this client can't ask the person. Ask the person yourself "
-        f"and call again with {' and '.join(fields)}, or send the person to the page",
-        run_id=task.run_id,
-        task_id=task.task_id,
-        decisions=list(task.decisions),
-        form=task.form,
-        page=ctx.services.task_url(task.task_id),
-    )
-
-
-async def _say(
-    ctx: ToolContext,
-    run: Run,
-    task_id: str | None,
-    decision: str | None,
-    values: dict[str, JsonValue] | None,
-    text: str,
-) -> Answered:
-    if task_id or decision or values:
-        raise Invalid("message goes to the agent itself; send it alone, without task_id, decision or values")
-    if run.kind != "agent":
-        raise Invalid(f"{run.run_id} is a run of kind {run.kind}; only agents take messages", kind=run.kind)
-    if run.finished:
-        raise Conflict(f"the agent {run.run_id} is {run.status}; start another with start_agent", status=run.status)
-    said = await ctx.services.control.say(ctx.principal, run.run_id, Say(by=ctx.principal, text=text, key=ctx.key))
-    url = ctx.services.run_url(run.run_id)
-    return Answered(run_id=run.run_id, accepted="message delivered", status=said.status, url=url)
-
-
-async def meant_task(ctx: ToolContext, run_id: str, task_id: str | None) -> Task:
-    """Return the task that is meant: the one named, the only open one, or the only one that the caller may answer.
-
-    A seat is enough: whoever may answer need not be allowed to see the run itself.
-
-    Raises:
-        NotFound: the run or its task does not exist for the caller.
-        Conflict: the run has no open task; the message says who decided the last one.
-        Invalid: several tasks could be meant; `details.tasks` are they.
-    """
-    runs = ctx.services.runs
-    if task_id is not None:
-        task = await runs.task(ctx.principal, task_id)
-        if task.run_id != run_id:
-            raise NotFound(f"the run {run_id} has no task {task_id}", run_id=run_id)
-        return task
-    tasks = await runs.tasks(ctx.principal, run_id=run_id)
-    meant = tasks if len(tasks) == 1 else [task for task in tasks if may_answer(ctx.principal, task)]
-    if len(meant) == 1:
-        return meant[0]
-    if not tasks:
-        raise await _no_open_task(ctx, run_id)
-    raise Invalid(
-        f"the run {run_id} has {len(tasks)} open tasks; say which by task_id",
-        tasks=[{"task_id": task.task_id, "title": task.title} for task in tasks],
-    )
-
-
-async def _no_open_task(ctx: ToolContext, run_id: str) -> Conflict:
-    over = await ctx.services.runs.tasks(ctx.principal, status="answered", run_id=run_id, limit=500)
-    last = max(over, key=lambda task: task.answered_at or task.created_at, default=None)
-    where = "get_run shows where it stands"
-    if last is not None:
-        said = f"{last.title!r} was already decided by {last.answered_by}"
-        return Conflict(f"the run {run_id} has no open task: {said}; {where}", by=last.answered_by)
-    run = await ctx.services.runs.get(ctx.principal, run_id)
-    return Conflict(f"the run {run_id} is {run.status} and has no open task; {where}")
-
-
 @tool(effect="control", timeout_s=40)
 async def control_run(
     ctx: ToolContext,
     run_id: RunId,
-    action: Literal["stop", "pause", "resume", "cancel", "retry", "skip", "model"],
-    target: Annotated[str | None, Field(description="node, for retry and skip")] = None,
-    model: Annotated[str | None, Field(description="for model: provider/model or a route of the settings")] = None,
+    action: Literal[ControlAction, MoveVerb],
+    target: Annotated[
+        str | None,
+        Field(
+            description="retry, skip, advance, rewind: node; migrate: version; revoke: grant; fork: turn; claim: task"
+        ),
+    ] = None,
+    to: Annotated[str, Field(description="advance: node; delegate, reassign: user:x, role:y or group:z")] = "",
+    values: Annotated[
+        dict[str, JsonValue] | None, Field(description="skip: what the node would write; set_context: keys")
+    ] = None,
+    patch: Annotated[list[JsonValue] | None, Field(description="set_context: JSON Patch instead")] = None,
+    model: Annotated[str | None, Field(description="for model and fork")] = None,
+    approval: Annotated[ApprovalMode | None, Field(description="for approval")] = None,
+    budget: Annotated[
+        Budget | None, WithJsonSchema({"type": "object", "description": "budget: turns, tokens, usd, seconds to add"})
+    ] = None,
     reason: Annotated[str, Field(description="kept in the audit", max_length=2_000)] = "",
 ) -> Steered:
     """Steer a run, as far as your role and its kind allow. stop ends an agent gracefully; cancel ends any run.
 
-    model switches an agent to another model from its next turn on.
+    model: an agent's from its next turn on. revoke: a grant that get_run lists. checkpoint: a shorter transcript.
+    fork: a turn made anew in another run. retry, skip, advance, set_context steer a process by hand. claim, release,
+    delegate, reassign: who sees to a task.
     """
-    control = Control(action=action, by=ctx.principal, target=target, reason=reason, model=model)
+    if action in ("claim", "release", "delegate", "reassign"):
+        task = await hand_over(ctx, run_id, action, target, to, reason)
+        # Whoever sits in the seat need not be allowed to see the run itself; it waits as long as the task is open.
+        return Steered(run_id=run_id, status="waiting", position=task.node, url=ctx.services.task_url(task.task_id))
+    control = Control(
+        action=action,
+        by=ctx.principal,
+        target=target,
+        to=to or None,
+        values=values,
+        patch=patch,
+        budget=budget,
+        reason=reason,
+        model=model,
+        approval=approval,
+        key=ctx.key,
+    )
     run = await ctx.services.control.control(ctx.principal, run_id, control)
-    url = ctx.services.run_url(run_id)
-    return Steered(run_id=run_id, status=run.status, position=run.position, url=url)
+    url = ctx.services.run_url(run.run_id)
+    return Steered(run_id=run.run_id, status=run.status, position=run.position, url=url)
 
 
 @tool()
@@ -326,7 +196,7 @@ async def list_runs(
     ctx: ToolContext,
     kind: RunKind | None = None,
     status: RunStatus | None = None,
-    definition: Annotated[str | None, Field(description="name of a process or interaction")] = None,
+    definition: Annotated[str | None, Field(description="process or interaction")] = None,
     parent_id: str | None = None,
     after: Annotated[str | None, Field(description="next_after of the page before")] = None,
     limit: Annotated[int, Field(ge=1, le=100)] = 20,
@@ -349,16 +219,3 @@ async def list_runs(
         for run in runs
     ]
     return RunList(runs=rows, next_after=rows[-1].run_id if len(rows) == limit else None)
-
-
-@tool()
-async def list_tasks(
-    ctx: ToolContext,
-    run_id: str | None = None,
-    mine: Annotated[bool, Field(description="only those you may answer")] = True,
-    limit: Annotated[int, Field(ge=1, le=100)] = 20,
-) -> TaskList:
-    """List what waits for a person: the inbox. Answer with answer_run."""
-    found = await ctx.services.runs.tasks(ctx.principal, run_id=run_id, limit=500 if mine else limit)
-    shown = [open_task(ctx, task) for task in found if not mine or task.seat.admits(ctx.principal)]
-    return TaskList(tasks=shown[:limit])

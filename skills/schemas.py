@@ -79,7 +79,38 @@ def outline(schema: Schema) -> Schema:
 
 
 def _kind_of(node: Schema) -> Schema:
-    return {"type": node["type"]} if isinstance(node.get("type"), str) else {}
+    kinds = [form.get("type") for form in node.get("anyOf", [node])]
+    named = [kind for kind in kinds if isinstance(kind, str)]
+    # An empty schema says the same, but some clients warn of it; it is left where a value may be anything.
+    if not named or len(named) < len(kinds):
+        return {}
+    return {"type": named[0] if len(named) == 1 else named}
+
+
+UNLISTED = frozenset(
+    {"minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "maxItems", "minItems"}
+)
+
+
+def brief(schema: Schema) -> Schema:
+    """Return a schema of arguments for a short list: without bounds, which are told when they are broken."""
+    closed = {CLOSED[0]: CLOSED[1]} if schema.get(CLOSED[0]) is CLOSED[1] else {}
+    return {**cast(Schema, _brief(schema)), **closed}
+
+
+def _brief(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_brief(one) for one in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    given = cast(Schema, node)
+    kept = {key: value for key, value in given.items() if key not in UNLISTED and (key, value) != CLOSED}
+    # What stands under `properties` are names, not keywords: an argument may be called `maximum`.
+    named = {key: {name: _brief(one) for name, one in kept[key].items()} for key in ("properties",) if key in kept}
+    return {key: named.get(key, _brief(value)) for key, value in kept.items()}
+
+
+CLOSED = ("additionalProperties", False)
 
 
 def type_words(node: Schema) -> str:

@@ -11,6 +11,7 @@ from content.interactions import Interactions
 from content.objects import ContentStore
 from content.records import Filters, Hit
 from content.spool import Spooled
+from engine.capacity import GateReport
 from engine.errors import Unavailable
 from engine.ports import Effects, RunControl, RunStore
 from engine.process.verify import Finding
@@ -97,6 +98,11 @@ def only_models(principal: Principal, model: ModelChoice) -> None:
     resolve(model, {})
 
 
+async def no_gates(principal: Principal) -> Sequence[GateReport]:
+    """Return nothing: what a process without gates in front of its models knows of them."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Services:
     """The house as tools see it.
@@ -104,7 +110,7 @@ class Services:
     `ingest` starts an intake run. `verify` checks the text of a process definition. `run_url` is the page of a run,
     `task_url` that of a task, which whoever may answer may open, whether or not they may see the run.
     `verify_audit` recomputes the audit chain of a run. `check_model` raises `Invalid` for a model or a route that the
-    principal's tenant doesn't have.
+    principal's tenant doesn't have. `capacity` tells what is known of the limits of models; it is for operators.
     """
 
     content: ContentStore
@@ -120,6 +126,7 @@ class Services:
     task_url: Callable[[str], str]
     verify_audit: Callable[[Principal, str], Awaitable[AuditVerdict]] = no_audit_verifier
     check_model: Callable[[Principal, ModelChoice], None] = only_models
+    capacity: Callable[[Principal], Awaitable[Sequence[GateReport]]] = no_gates
 
 
 @dataclass(frozen=True)

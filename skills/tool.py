@@ -35,6 +35,7 @@ class ToolReply:
     """What a call answers: `text` for a model, `value` for a program (None: text alone, as for lessons).
 
     `reveals` are tools that the answer makes known. `rest` says where the whole text is when this one was cut.
+    `order` is what the agent's own workflow is to do: the answer then comes from there, and `text` is not used.
     A tool that returns a `ToolReply` itself has no output schema.
     """
 
@@ -42,6 +43,7 @@ class ToolReply:
     value: JsonValue = None
     reveals: tuple[ToolSpec, ...] = ()
     rest: str | None = None
+    order: dict[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,19 @@ def tool(
     timeout_s: float = 60.0,
     roles: tuple[str, ...] = (),
     name: str | None = None,
+    target: str | None = None,
+    polls: bool = False,
 ) -> Callable[[Callable[P, Awaitable[R]]], Tool[P, R]]:
     """Make a tool of an async function whose first parameter is the `ToolContext`.
 
     `honours_key` promises that a call repeated with the same `ctx.key` has no second effect. `name` replaces the
-    function's own name.
+    function's own name. `target` names the parameter that says what a call acts on, so that a person can allow the
+    tool on that for a whole run; without it such a grant is for the same arguments only. `polls` says that the tool
+    is called again and again until its answer changes, which is not the loop of an agent that is stuck.
 
     Raises:
-        TypeError: the signature can't be a tool's (no docstring, positional or variadic parameters, no types).
+        TypeError: the signature can't be a tool's (no docstring, positional or variadic parameters, no types, no
+            parameter `target`).
     """
 
     def decorate(function: Callable[P, Awaitable[R]]) -> Tool[P, R]:
@@ -129,6 +136,8 @@ def tool(
             raise TypeError(f"the tool {title} must be an async function with a docstring")
         hints = typing.get_type_hints(function, include_extras=True)
         arguments = _arguments_model(title, function, hints)
+        if target is not None and f"{target}_" not in arguments.model_fields:
+            raise TypeError(f"the tool {title} has no parameter {target!r}, which is to be its target")
         output = None if hints["return"] is ToolReply else TypeAdapter(hints["return"])
         output_schema, wrapped = _output_schema(output) if output else (None, False)
         spec = ToolSpec(
@@ -139,6 +148,8 @@ def tool(
             effect=effect,
             honours_key=honours_key,
             timeout_s=timeout_s,
+            target=target,
+            polls=polls,
         )
         return Tool(
             function=function,

@@ -12,8 +12,9 @@ COMMANDS = {
     "install": ("install",),
     "diagnosis": ("doctor",),
     "work": ("ingest", "search", "publish"),
-    "runs": ("run", "watch", "inbox", "answer"),
+    "runs": ("run", "watch", "inbox", "answer", "replay"),
     "keeping": ("secret", "audit"),
+    "processes": ("test-process", "diff-process"),
     "demo": ("demo",),
 }
 """Which module of this package has which commands, in the order of the help."""

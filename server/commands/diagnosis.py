@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,7 @@ from server.local import LOCAL_TENANT
 from server.models import Models, Standing
 from server.settings import Settings
 from server.settings_sources import Loaded
+from server.store.capacity_views import gate_views
 from server.store.secrets import SqlSecrets
 from server.temporal_binary import find_binary, inspect_binary
 
@@ -84,6 +86,8 @@ async def examine(loaded: Loaded) -> AsyncGenerator[Check]:
     yield _tried("embeddings", lambda: MiniLM().model_id)
     yield _tried("OCR", lambda: f"packaged language data at {tessdata_path().name}")
     for check in await _models(found, folder):
+        yield check
+    for check in await capacity_checks(found):
         yield check
 
 
@@ -152,6 +156,26 @@ async def _models(found: Settings, folder: DataFolder) -> list[Check]:
         text = "no model is configured: set ANTHROPIC_API_KEY or OPENAI_API_KEY, or name one in each interaction"
         checks.append(Check("default model", "note", text))
     return [*checks, *_standings(standings)]
+
+
+async def capacity_checks(found: Settings) -> list[Check]:
+    """Return a line for each model that is refused or away at the moment, or else how many there are."""
+    database = Database(found.database)
+    try:
+        views = await gate_views(database, LOCAL_TENANT, time.time())
+    except SQLAlchemyError as error:
+        return [Check("capacity", "missing", f"the gates can't be read: {type(error).__name__}")]
+    finally:
+        await database.close()
+    checks: list[Check] = []
+    for view in views:
+        pause = view.account if view.account.held else view.gate.pause
+        waiting = sum(view.waiting.values())
+        if pause.held or waiting:
+            name = f"{view.place.provider}/{view.place.model}"
+            state = f"{pause.state(time.time())} after {pause.code}" if pause.held else "at its limit"
+            checks.append(Check("capacity", "note", f"{name}: {state}, {waiting} calls wait; see /capacity"))
+    return checks or [Check("capacity", "ok", f"{len(views)} models known, none paused, nothing waits")]
 
 
 def _standings(standings: list[Standing]) -> list[Check]:

@@ -1,4 +1,4 @@
-"""`run`, `watch`, `inbox`, `answer`: starting, following and deciding, through the tools that every client has."""
+"""`run`, `watch`, `inbox`, `answer`, `replay`: starting, following, deciding, checking, with every client's tools."""
 
 import json
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ RunId = Annotated[str, typer.Argument(help="as the start answered it")]
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (run, watch, inbox, answer):
+    for command in (run, watch, inbox, answer, replay):
         app.command()(command)
 
 
@@ -108,6 +108,22 @@ def answer(
     with local_client(folder_of(data, config), config, user) as client:
         answered = client.call("answer_run", arguments)
     show(answered, as_json, f"{answered['accepted']} ({answered['status']})")
+
+
+def replay(
+    run_id: RunId, data: Data = None, config: Config = None, user: AsUser = None, as_json: AsJson = False
+) -> None:
+    """Make every request of an agent's run again from its log; exit code 1 where one comes out otherwise."""
+    with local_client(folder_of(data, config), config, user) as client:
+        found = client.use("agents", "replay", {"run_id": run_id})
+    counts = f"{found['turns']} turns, {found['compared']} of them compared by the digest of their request"
+    different = found["difference"]
+    if different is None:
+        show(found, as_json, f"the same: {counts}")
+        return
+    sides = f"  sent {different['expected']}\n  now  {different['found']}"
+    show(found, as_json, f"NOT the same: {different['what']}\n{sides}")
+    raise typer.Exit(1)
 
 
 def _object(text: str, option: str) -> dict[str, Any]:

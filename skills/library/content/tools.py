@@ -139,7 +139,7 @@ async def fetch(
     )
 
 
-@tool(effect="side_effecting", honours_key=True)
+@tool(effect="side_effecting", honours_key=True, target="collection")
 async def upload_text(
     ctx: ToolContext,
     name: Annotated[str, Field(description="as people will see it, without a path", min_length=1, max_length=200)],

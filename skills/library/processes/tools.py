@@ -5,10 +5,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
+from engine.errors import NotFound
 from engine.process.definition import ProcessDefinition
+from engine.process.drawing import mermaid
+from engine.process.messages import EventSent, SendEvent
+from engine.process.provenance import Transition, Write, explain, provenance
 from engine.values import Value
 from skills.core import resolve_process
-from skills.drawing import mermaid
 from skills.services import ToolContext
 from skills.tool import tool
 
@@ -71,6 +74,20 @@ class AuditPage(Value):
     total: int
     jsonl: str = Field(description="one record per line; each carries the hash of the one before")
     next_after: int | None
+
+
+class Writes(Value):
+    """Every change of one key, oldest first."""
+
+    key: str
+    value: JsonValue = Field(description="as the last change left it")
+    writes: list[Write]
+
+
+class Explained(Value):
+    """Why a run went where it went, oldest first."""
+
+    transitions: list[Transition]
 
 
 @tool()
@@ -154,3 +171,42 @@ async def export_audit(
         jsonl="\n".join(lines),
         next_after=page[-1].seq if more else None,
     )
+
+
+RunId = Annotated[str, Field(min_length=1, max_length=80)]
+
+
+@tool(name="provenance")
+async def provenance_of(
+    ctx: ToolContext, run_id: RunId, key: Annotated[str, Field(description="of the context", min_length=1)]
+) -> Writes:
+    """Say where a value of a run's context comes from: node, attempt, prompt version, model, cost, person."""
+    writes = provenance(await ctx.services.runs.audit(ctx.principal, run_id), key)
+    if not writes:
+        raise NotFound(f"nothing in the run {run_id} has written {key!r}", key=key)
+    whole = [write for write in writes if not write.scope and write.path == f"/{key}"]
+    return Writes(key=key, value=whole[-1].value if whole else None, writes=writes)
+
+
+@tool(name="explain")
+async def explain_run(
+    ctx: ToolContext,
+    run_id: RunId,
+    step: Annotated[str, Field(description="a step or a node; without it, the whole way")] = "",
+) -> Explained:
+    """Say why a run went where it went: each guard that was looked at, with the values it saw."""
+    return Explained(transitions=explain(await ctx.services.runs.audit(ctx.principal, run_id), step))
+
+
+@tool(effect="side_effecting", honours_key=True, timeout_s=40)
+async def send_event(
+    ctx: ToolContext,
+    name: Annotated[str, Field(description="as the waiting step has it", min_length=1, max_length=128)],
+    payload: Annotated[dict[str, JsonValue], Field(description="what the step writes")] = {},  # noqa: B006
+    match: Annotated[dict[str, JsonValue], Field(description="further fields to find the run by")] = {},  # noqa: B006
+    run_id: Annotated[str | None, Field(description="one run; it keeps the event until its step waits")] = None,
+    idempotency_key: Annotated[str | None, Field(description="the same key again is the same event")] = None,
+) -> EventSent:
+    """Tell the runs that wait for it what has happened outside. Without run_id, all those that its fields fit."""
+    event = SendEvent(name=name, payload=payload, match=match, run_id=run_id, key=idempotency_key or ctx.key[:150])
+    return await ctx.services.control.send_event(ctx.principal, event)
