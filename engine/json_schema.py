@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -26,6 +27,15 @@ def violations(schema: Mapping[str, Any], value: Any) -> Iterator[Violation]:
             yield Violation(error.json_path, error.message[:MAX_MESSAGE])
     except Unresolvable as error:
         yield Violation("$", f"the schema refers to {error.ref!r}, which it does not contain")
+
+
+def schema_problem(schema: Mapping[str, Any]) -> str | None:
+    """Return why `schema` is not the JSON Schema of an object, or None if it is."""
+    try:
+        Draft202012Validator.check_schema(dict(schema))
+    except SchemaError as error:
+        return f"{error.json_path}: {error.message[:MAX_MESSAGE]}"
+    return None if schema.get("type") == "object" else f"its type is {schema.get('type')!r}, not 'object'"
 
 
 def first_violation(schema: Mapping[str, Any], value: Any) -> str | None:

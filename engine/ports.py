@@ -415,13 +415,17 @@ class AgentToolsDone(Value):
 
 
 class ReviewOrder(Value):
-    """A call with effects that a model is to judge against the task; `route` is that model."""
+    """A call with effects that a model is to judge against the task; `route` is that model.
+
+    `left` is all that judging may take.
+    """
 
     run: RunRef
     principal: Principal
     turn: int
     call: CallRef
     route: Route
+    left: Left = Left()
 
 
 class Reviewed(Value):

@@ -6,7 +6,7 @@ accounts and never holds a key.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Discriminator, Field, JsonValue, Tag
 
@@ -18,12 +18,15 @@ Capability = Literal["tools", "images", "pdf", "audio", "structured_output", "re
 
 MAX_CANDIDATES = 20
 
+Bound = TypeVar("Bound", int, float)
+
 
 class RouteLimits(Value):
     """What a candidate must keep to; what is None or empty is left open.
 
     Prices are in US dollars, per million tokens or for one call at its largest; a model without a known price, window
-    or region does not keep to a limit on it. `patience_s`: how long a rate limit is waited for before the next
+    or region does not keep to a limit on it. `max_context`: a conversation is made smaller before it takes more tokens
+    than this, however large the window is. `patience_s`: how long a rate limit is waited for before the next
     candidate is tried. `next_on`: failures that end a call by rule, after which the next candidate is tried all the
     same.
     """
@@ -32,6 +35,7 @@ class RouteLimits(Value):
     max_usd_output: float | None = Field(default=None, ge=0)
     max_usd_call: float | None = Field(default=None, ge=0)
     min_context: int | None = Field(default=None, ge=1)
+    max_context: int | None = Field(default=None, ge=1_000)
     needs: tuple[Capability, ...] = ()
     regions: tuple[str, ...] | None = None
     patience_s: float | None = Field(default=None, ge=0)
@@ -44,6 +48,7 @@ class RouteLimits(Value):
             max_usd_output=_least(self.max_usd_output, other.max_usd_output),
             max_usd_call=_least(self.max_usd_call, other.max_usd_call),
             min_context=max((one for one in (self.min_context, other.min_context) if one is not None), default=None),
+            max_context=_least(self.max_context, other.max_context),
             needs=tuple(dict.fromkeys((*self.needs, *other.needs))),
             regions=_common(self.regions, other.regions),
             patience_s=_least(self.patience_s, other.patience_s),
@@ -51,7 +56,7 @@ class RouteLimits(Value):
         )
 
 
-def _least(one: float | None, other: float | None) -> float | None:
+def _least(one: Bound | None, other: Bound | None) -> Bound | None:
     return min((bound for bound in (one, other) if bound is not None), default=None)
 
 

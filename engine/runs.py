@@ -40,7 +40,10 @@ def derived_id(prefix: str, *parts: str) -> str:
 
 
 class StartRun(Value):
-    """What a start asks for; `input` is kept with the run and loaded by its workflow."""
+    """What a start asks for; `input` is kept with the run and loaded by its workflow.
+
+    `continues` is a failed run: the new one goes on from the node at which that one failed.
+    """
 
     kind: RunKind
     definition: str
@@ -50,6 +53,7 @@ class StartRun(Value):
     budget: Budget = Budget()
     parent_id: str | None = None
     idempotency_key: str | None = None
+    continues: str | None = None
 
 
 class StartedWorkflow(Value):
@@ -83,6 +87,7 @@ class Run(Value):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None
+    continues: str | None = None
 
     @property
     def ref(self) -> RunRef:
@@ -142,16 +147,20 @@ class AuditRecord(Value):
 
 
 class Seat(Value):
-    """Who may answer: any of these; `excluded` subjects may not, whatever their roles (four eyes)."""
+    """Who may answer: any of these; `excluded` subjects may not, whatever their roles (four eyes).
+
+    `delegated` are those who have given the task to somebody else.
+    """
 
     users: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    delegated: tuple[str, ...] = ()
 
     def admits(self, principal: Principal) -> bool:
         """Tell whether `principal` may sit here; an administrator is not let in by that role alone."""
-        if principal.subject in self.excluded:
+        if principal.subject in (*self.excluded, *self.delegated):
             return False
         return (
             principal.subject in self.users
@@ -159,9 +168,36 @@ class Seat(Value):
             or bool(principal.groups & set(self.groups))
         )
 
+    def plus(self, other: "Seat") -> "Seat":
+        """Return the seat with those of `other` let in as well; nobody is excluded or let back in by that."""
+        return self.model_copy(
+            update={
+                name: tuple(dict.fromkeys((*getattr(self, name), *getattr(other, name))))
+                for name in ("users", "roles", "groups")
+            }
+        )
+
+    def in_words(self) -> str:
+        """Return who may answer, for a message."""
+        named = [*self.users, *(f"role {role}" for role in self.roles), *(f"group {group}" for group in self.groups)]
+        return ", ".join(named) or "nobody"
+
+
+class Vote(Value):
+    """One person's decision on a task that several must decide alike."""
+
+    by: str
+    decision: str | None
+    values: dict[str, JsonValue] = {}
+    comment: str = ""
+    at: str
+
 
 class TaskDraft(Value):
-    """A wait for a person, to be opened. `form` is a JSON Schema of an object; deadlines are moments."""
+    """A wait for a person, to be opened. `form` is a JSON Schema of an object; deadlines are moments.
+
+    `quorum` people must decide alike; `votes` are those who have. `delegation`: whoever may answer may give it away.
+    """
 
     task_id: str
     kind: TaskKind
@@ -173,6 +209,9 @@ class TaskDraft(Value):
     seat: Seat = Seat()
     context: dict[str, JsonValue] = {}
     deadline: datetime | None = None
+    quorum: int = 1
+    votes: tuple[Vote, ...] = ()
+    delegation: bool = False
 
 
 class Answer(Value):
@@ -212,21 +251,44 @@ class Task(Value):
     answer: Answer | None = None
     answered_by: str | None = None
     answered_at: datetime | None = None
+    quorum: int = 1
+    votes: tuple[Vote, ...] = ()
+    delegation: bool = False
+    claimed_by: str | None = None
 
 
 class TaskMoved(Value):
-    """A new seat for an open task: it was escalated or delegated."""
+    """A new seat for an open task: it was claimed, released, escalated, delegated or reassigned."""
 
     task_id: str
     seat: Seat
     reason: str
+    claimed_by: str | None = None
+
+
+class TaskVoted(Value):
+    """A decision on an open task that needs others like it."""
+
+    task_id: str
+    vote: Vote
+
+
+class EventWait(Value):
+    """A step that waits for an event: `match` is what fields of the event must equal, `until` when it gives up."""
+
+    step: str
+    node: str
+    name: str
+    match: dict[str, JsonValue] = {}
+    until: datetime | None = None
 
 
 class Change(Value):
     """Everything that one step changes in the record of a run, in one transaction.
 
     A change is applied once per `key`; fields left at None stay as they are. `spent` is added, not set. A run that is
-    running or waiting is `waiting` as long as it has open tasks, and `waits_for` then names them.
+    running or waiting is `waiting` as long as it has open tasks, and `waits_for` then names them. `awaited` are waits
+    for events that begin, `arrived` the steps of those that are over; `version` is set when a run moves to another one.
     """
 
     run: RunRef
@@ -237,11 +299,16 @@ class Change(Value):
     result: JsonValue = None
     error: str | None = None
     spent: Spent = Spent()
+    budget: Budget | None = None
     events: tuple[EventDraft, ...] = ()
     audit: tuple[AuditDraft, ...] = ()
     opened: tuple[TaskDraft, ...] = ()
     closed: tuple[TaskClosed, ...] = ()
     moved: tuple[TaskMoved, ...] = ()
+    voted: tuple[TaskVoted, ...] = ()
+    awaited: tuple[EventWait, ...] = ()
+    arrived: tuple[str, ...] = ()
+    version: str | None = None
 
 
 class Recorded(Value):

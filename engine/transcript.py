@@ -220,7 +220,11 @@ class Price(Value):
 
 
 class ModelRequest(Value):
-    """One call of a model. `tools` is the whole stable list; `cache_key` names the conversation for the cache."""
+    """One call of a model. `tools` is the whole stable list; `cache_key` names the conversation for the cache.
+
+    `compact`: the provider is to make the messages smaller in its own way, and to answer nothing; the reply's native
+    blocks then stand for them.
+    """
 
     route: Route
     messages: tuple[Message, ...]
@@ -230,6 +234,7 @@ class ModelRequest(Value):
     max_output_tokens: int = 4096
     cache_key: str | None = None
     renderer: int = 1
+    compact: bool = False
 
 
 class ModelReply(Value):

@@ -1,21 +1,47 @@
 """Starting and steering runs: the row first, then the workflow under the run's id; a reconciler closes the gap."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from engine.agent.approvals import VERBS as APPROVAL_VERBS
+from engine.agent.budgets import VERB as BUDGET_VERB
+from engine.agent.log import LOGGED
 from engine.agent.state import AgentInput
 from engine.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
 from engine.json_schema import violations
-from engine.ports import Control, Say, TaskAnswer
+from engine.ports import Control, ModelChanged, Say, TaskAnswer, TaskMove
+from engine.process.continuing import undone
+from engine.process.messages import EventSent, EventTaken, ProcessEvent, SendEvent
 from engine.process.workflow import ProcessInput
-from engine.runs import AuditDraft, Change, Run, RunKind, StartedWorkflow, StartRun, Task
+from engine.routes import ModelChoice
+from engine.runs import (
+    AuditDraft,
+    Change,
+    Run,
+    RunKind,
+    StartedWorkflow,
+    StartRun,
+    Task,
+    derived_id,
+)
+from engine.seats import check_may_answer, check_move
 from engine.values import Principal, Value, digest, utc_now
+from server.families import Families
+from server.forking import fork_start
+from server.sending import send_event
 from server.store.runs import SqlRunStore
 
 log = logging.getLogger(__name__)
@@ -33,12 +59,23 @@ SETTLED_AFTER = timedelta(seconds=5)
 PROBLEMS: dict[str, type[Problem]] = {problem.code: problem for problem in (Conflict, Denied, Invalid, NotFound)}
 
 
+ModelOf = Callable[[Principal, ModelChoice], ModelChanged]
+"""Says what a choice of a model means for the principal's tenant; `Invalid` where it means nothing."""
+
+
+def no_models(principal: Principal, model: ModelChoice) -> ModelChanged:
+    """Refuse: what a process that calls no models knows of them."""
+    raise Unavailable("this process knows no models; ask the server of the data folder")
+
+
 class Runs:
     """The port `RunControl` over the store and Temporal."""
 
-    def __init__(self, store: SqlRunStore, client: Client, queue_prefix: str) -> None:
+    def __init__(self, store: SqlRunStore, client: Client, queue_prefix: str, model_of: ModelOf = no_models) -> None:
         """Keep what is needed; `queue_prefix` leads the names of the task queues."""
+        self._model_of = model_of
         self._store = store
+        self._families = Families(store, client)
         self._client = client
         self._queue = f"{queue_prefix}.engine"
 
@@ -50,10 +87,11 @@ class Runs:
             raise Denied("starting a run takes the role operator, author, publisher or approver")
         run, _ = await self._store.create(principal, start)
         if run.status == "starting":
-            await self._launch(run)
+            await self.launch(run)
         return run
 
-    async def _launch(self, run: Run) -> None:
+    async def launch(self, run: Run) -> None:
+        """Start the workflow of a row; one that was started already is left as it is."""
         try:
             await self._client.start_workflow(
                 WORKFLOWS[run.kind],
@@ -81,24 +119,114 @@ class Runs:
             Conflict: the task is over; the message says who decided.
         """
         task = await self._store.task(principal, task_id)
-        _check_seat(task, principal)
         if task.status != "open":
+            # Whoever has no seat is told so, not who decided.
+            check_may_answer(task.model_copy(update={"votes": ()}), None, principal)
             raise _over(task)
+        check_may_answer(task, task.claimed_by, principal)
         _check_answer(task, answer)
         run = await self._store.get_for(task)
         update_id = digest([task_id, principal.subject, answer.model_dump(mode="json", exclude={"by"})])[:40]
         await self._update(run, "answer", answer, update_id, task=task)
         return await self._store.task(principal, task_id)
 
+    async def move_task(self, principal: Principal, move: TaskMove) -> Task:
+        """Say who is to see to an open task of a process.
+
+        Raises:
+            NotFound: there is no such task for this principal.
+            Denied: the principal lacks the seat or the role, or the task goes to somebody who is excluded.
+            Conflict: the task is over, or somebody else has claimed it.
+            Invalid: it does not say to whom, or the task is none of a process.
+        """
+        task = await self._store.task(principal, move.task_id)
+        if task.status != "open":
+            raise _over(task)
+        run = await self._store.get_for(task)
+        if run.kind != "process":
+            raise Invalid(f"task {task.task_id} belongs to a run of kind {run.kind}; only those of processes are moved")
+        check_move(task, task.claimed_by, move)
+        await self._update(run, "move_task", move, task=task)
+        # The one who gave it away may not see it any more.
+        return await self._store.task(run.principal, task.task_id)
+
     async def control(self, principal: Principal, run_id: str, control: Control) -> Run:
-        """Carry out a control verb; operators may steer every run, others their own."""
-        run = await self._store.get(principal, run_id)
-        if run.principal.subject != principal.subject and not principal.has_role("operator"):
-            raise Denied(f"controlling a run of {run.principal.subject} takes the role operator")
+        """Carry out a control verb; operators may steer every run, others their own.
+
+        Who allows the calls of an agent is settled by people: whoever could answer its questions, and operators. A
+        process looks for itself who steers it by hand: operators, and the seat over it.
+        """
+        run = await self._steered(principal, run_id)
+        if run.kind == "process":
+            return await self._control_process(principal, run, control)
+        settles = control.action in (*APPROVAL_VERBS, BUDGET_VERB)
+        if settles and principal.kind == "agent":
+            raise Denied("what agents may do and spend is settled by people; an agent can't change it")
+        may = ("operator", "approver") if settles else ("operator",)
+        if run.principal.subject != principal.subject and not principal.has_role(*may):
+            raise Denied(f"controlling a run of {run.principal.subject} takes the role {' or '.join(may)}")
+        if control.action == "fork":
+            # Of a finished run as well: nothing of it is changed.
+            events = await self._store.log(run.ref, types=LOGGED)
+            return await self.start(principal, fork_start(principal, run, events, control))
         if run.finished:
             raise Conflict(f"run {run_id} is {run.status} already; nothing is left to {control.action}")
+        if settles and run.kind != "agent":
+            raise Invalid(f"run {run_id} is a {run.kind}; only agents take the verb {control.action}")
+        if control.action == "model":
+            control = control.model_copy(update={"changed": self._model(run, control.model)})
         await self._update(run, "control", control)
         return await self._store.get(principal, run_id)
+
+    async def _steered(self, principal: Principal, run_id: str) -> Run:
+        """Return a run that the principal may see, or that waits for the principal: a seat is enough to steer from."""
+        try:
+            return await self._store.get(principal, run_id)
+        except NotFound:
+            tasks = await self._store.tasks(principal, run_id=run_id)
+            if not tasks:
+                raise
+            return await self._store.get_for(tasks[0])
+
+    async def _control_process(self, principal: Principal, run: Run, control: Control) -> Run:
+        if run.status == "failed" and control.action == "retry":
+            return await self._continue(principal, run)
+        if run.finished:
+            raise Conflict(f"run {run.run_id} is {run.status} already; nothing is left to {control.action}")
+        await self._update(run, "control", control)
+        return await self._store.load(run.ref)
+
+    async def _continue(self, principal: Principal, run: Run) -> Run:
+        """Start a run that goes on from the node at which a process failed; asked again, return the same run.
+
+        What is over stays over, so that its audit is complete: the new run has its own, and names the old one.
+        """
+        if run.principal.subject != principal.subject and not principal.has_role("operator"):
+            raise Denied(f"retrying a run of {run.principal.subject} takes the role operator")
+        if undone(await self._store.records(run.ref)):
+            raise Conflict(f"what run {run.run_id} had done was undone when it failed; start it anew")
+        start = StartRun(
+            kind=run.kind,
+            definition=run.definition,
+            version=run.version,
+            title=run.title,
+            input=run.input,
+            budget=run.budget,
+            continues=run.run_id,
+        )
+        run_id = derived_id("run", run.ref.workflow_id, "continued")
+        found, _ = await self._store.create(principal, start, run_id=run_id)
+        if found.status == "starting":
+            await self.launch(found)
+        return found
+
+    def _model(self, run: Run, model: ModelChoice | None) -> ModelChanged:
+        if run.kind != "agent":
+            raise Invalid(f"run {run.run_id} is a {run.kind}; only agents change their model while they run")
+        if model is None:
+            raise Invalid("the verb model needs a model: provider/model, or a route of the settings", field="model")
+        # The run's own principal: a route means what it means in the tenant that the run belongs to.
+        return self._model_of(run.principal, model)
 
     async def say(self, principal: Principal, run_id: str, say: Say) -> Run:
         """Hand a message to a running agent."""
@@ -112,14 +240,26 @@ class Runs:
         await self._update(run, "send_message", say, digest([run_id, say.key])[:40])
         return await self._store.get(principal, run_id)
 
+    async def send_event(self, principal: Principal, event: SendEvent) -> EventSent:
+        """Hand an event to the processes that wait for it; see `server.sending`."""
+        return await send_event(self._store, self._deliver, principal, event)
+
+    async def _deliver(self, run: Run, event: ProcessEvent) -> EventTaken:
+        update_id = digest([run.run_id, event.key])[:40]
+        return EventTaken.model_validate(await self._update(run, "event", event, update_id))
+
     async def _update(
         self, run: Run, name: str, message: Value, update_id: str | None = None, *, task: Task | None = None
-    ) -> None:
+    ) -> Any:
         handle = self._client.get_workflow_handle(run.ref.workflow_id)
         try:
-            await handle.execute_update(name, message, id=update_id, rpc_timeout=UPDATE_TIMEOUT)
+            return await handle.execute_update(name, message, id=update_id, rpc_timeout=UPDATE_TIMEOUT)
         except WorkflowUpdateFailedError as error:
             raise _refusal(error) from error
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise Unavailable(
+                f"run {run.run_id} did not answer in time; look where it stands, then try again"
+            ) from error
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise await self._gone(run, task) from error
@@ -141,7 +281,7 @@ class Runs:
 
     async def _settle(self, run: Run) -> bool:
         if run.status == "starting":
-            await self._launch(run)
+            await self.launch(run)
         try:
             description = await self._client.get_workflow_handle(run.ref.workflow_id).describe()
         except RPCError as error:
@@ -156,9 +296,19 @@ class Runs:
 
     async def _close(self, run: Run, reason: str) -> None:
         audit = AuditDraft(key="reconciled", actor="engine", action="run.reconciled", data={"reason": reason})
-        await self._store.apply(
-            Change(run=run.ref, key="reconciled", status="failed", error=reason, waits_for="", audit=(audit,))
-        )
+        change = Change(run=run.ref, key="reconciled", status="failed", error=reason, waits_for="", audit=(audit,))
+        await self._store.apply(change)
+        await self._families.report(change)
+        control = Control(action="cancel", by=run.principal, reason="the agent that started it was lost")
+        for child in await self._families.at_work_below(run):
+            try:
+                await self._update(child, "control", control)
+            except Problem as problem:
+                log.warning("run %s goes on without its parent: %s", child.run_id, problem.message)
+
+    async def report(self, change: Change) -> None:
+        """Tell the agents above a run how it stands, where a change of it may have changed that."""
+        await self._families.report(change)
 
     async def result(self, run: Run) -> None:
         """Wait until the workflow of a run is over, however it ends; for commands that wait for their run."""
@@ -175,16 +325,6 @@ def _workflow_input(run: Run) -> Value:
     if run.kind == "process":
         return ProcessInput(run=started)
     return started
-
-
-def _check_seat(task: Task, principal: Principal) -> None:
-    # An agent acts with the rights of its starter, so it would sit in the seat of its own approvals.
-    if principal.kind == "agent":
-        raise Denied(f"task {task.task_id} waits for a person; an agent can't answer it")
-    if not task.seat.admits(principal):
-        wanted = [*task.seat.users, *(f"role {role}" for role in task.seat.roles), *task.seat.groups]
-        reason = "is excluded (four eyes)" if principal.subject in task.seat.excluded else "does not hold the seat"
-        raise Denied(f"{principal.subject} {reason} of task {task.task_id}; it is for {', '.join(wanted) or 'nobody'}")
 
 
 def _check_answer(task: Task, answer: TaskAnswer) -> None:

@@ -18,14 +18,22 @@ from content.interactions import Interactions
 from content.objects import ContentStore
 from content.records import Hit
 from content.search import ContentSearch
+from content.versions import VersionStore
 from engine.ports import ModelChanged
 from engine.routes import ModelChoice
+from engine.runs import RunRef
 from engine.values import Principal
+from providers.capacity import Priority
 from server.activities.agent import AgentWork, agent_activities
+from server.activities.agent_checkpoint import checkpoint_activities
+from server.activities.agent_children import child_activities
+from server.activities.agent_review import review_activities
 from server.activities.intake import intake_activities, receive_file
 from server.activities.process import process_activities
 from server.activities.runs import run_activities
+from server.activities.scripts import Scripts, script_activities
 from server.activities.transcripts import Transcripts
+from server.capacity import Capacity
 from server.codec import make_data_converter
 from server.control import Runs
 from server.data_folder import DataFolder
@@ -37,14 +45,16 @@ from server.models import Models
 from server.payloads import open_payload_store
 from server.settings import Settings
 from server.store import tables
+from server.store.capacity import SqlCapacity
 from server.store.effects import SqlEffects
 from server.store.runs import SqlRunStore
 from server.store.secrets import SqlSecrets
 from server.temporal import connect
-from server.verification import verify_text
+from server.verification import Outside, verify_text
 from skills.catalogue import Catalogue
 from skills.core import CORE_TOOLS
 from skills.loop import LOOP_TOOLS
+from skills.loop_children import CHILD_TOOLS
 from skills.services import Services
 from skills.toolbox import Toolbox
 
@@ -69,7 +79,9 @@ class Platform:
     search: ContentSearch
     interactions: Interactions
     definitions: ProcessDefinitions
+    scripts: Scripts
     models: Models
+    capacity: Capacity
     embedder: Embedders
     catalogue: Catalogue
     toolbox: Toolbox
@@ -100,9 +112,13 @@ class Platform:
         transcripts = Transcripts(self.runs)
         agents = AgentWork(self.runs, self.models, self.toolbox, self.services, self.content, self.hub, transcripts)
         return [
-            *run_activities(self.runs),
+            *run_activities(self.runs, self.control.report),
             *agent_activities(agents),
+            *checkpoint_activities(agents),
+            *review_activities(agents),
+            *child_activities(agents, self.control),
             *process_activities(self),
+            *script_activities(self.scripts),
             *intake_activities(self),
         ]
 
@@ -116,6 +132,13 @@ async def _search(
 def _changed(models: Models, principal: Principal, model: ModelChoice) -> ModelChanged:
     routed = models.route(principal.tenant, ("control", model))
     return ModelChanged(route=routed.route, origin=routed.origin)
+
+
+async def _priority(runs: SqlRunStore, ref: RunRef) -> Priority:
+    """Return how a run's calls wait: somebody waits for an agent or an interaction that no other run has started."""
+    run = await runs.load(ref)
+    alone = run.parent_id is None and run.kind in ("agent", "interaction")
+    return "interactive" if alone else "background"
 
 
 def _check_model(models: Models, principal: Principal, model: ModelChoice) -> None:
@@ -137,7 +160,9 @@ async def open_platform(settings: Settings, folder: DataFolder) -> AsyncGenerato
         try:
             yield platform
         finally:
+            await platform.scripts.close()
             await platform.models.close()
+            await platform.capacity.close()
     finally:
         await database.close()
 
@@ -155,15 +180,18 @@ def _compose(
     runs = SqlRunStore(database, Blobs(settings.blobs, space="artifacts"), keys, hub)
     effects = SqlEffects(database)
     secrets = SqlSecrets(database, keys)
-    models = Models(settings.models, blobs, secrets)
+    capacity = Capacity(SqlCapacity(database), partial(_priority, runs))
+    models = Models(settings.models, blobs, secrets, capacity=capacity)
     control = Runs(runs, client, settings.temporal.task_queue_prefix, partial(_changed, models))
     store = ContentStore(database, blobs)
     embedder = Embedders(models)
     search = ContentSearch(database)
     interactions = Interactions(database)
     catalogue = Catalogue.load(skill_folders(settings))
-    toolbox = Toolbox(catalogue, CORE_TOOLS, loop=LOOP_TOOLS)
-    definitions = ProcessDefinitions(database, partial(verify_text, toolbox, interactions))
+    toolbox = Toolbox(catalogue, CORE_TOOLS, loop=(*LOOP_TOOLS, *CHILD_TOOLS))
+    scripts = Scripts()
+    outside = Outside(toolbox, interactions, VersionStore(database, "process"), scripts)
+    definitions = ProcessDefinitions(database, partial(verify_text, outside))
     services = Services(
         content=store,
         interactions=interactions,
@@ -173,11 +201,12 @@ def _compose(
         effects=effects,
         search=partial(_search, search, embedder),
         ingest=partial(receive_file, store, control),
-        verify=partial(verify_text, toolbox, interactions),
+        verify=partial(verify_text, outside),
         run_url=partial(run_url, settings),
         task_url=partial(task_url, settings),
         verify_audit=runs.verify_audit,
         check_model=partial(_check_model, models),
+        capacity=capacity.reports,
     )
     return Platform(
         settings=settings,
@@ -193,7 +222,9 @@ def _compose(
         search=search,
         interactions=interactions,
         definitions=definitions,
+        scripts=scripts,
         models=models,
+        capacity=capacity,
         embedder=embedder,
         catalogue=catalogue,
         toolbox=toolbox,

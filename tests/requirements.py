@@ -55,6 +55,102 @@ REQUIREMENTS: dict[str, Requirement] = {
         "README: Decide from anywhere",
         ("faults/test_parked.py::test_fifty_parked_runs_hold_nothing_and_are_answered_after_a_restart_each_once",),
     ),
+    "task:quorum": Requirement(
+        "n people decide alike, each subject once, in one moment too; out of reach it is a failure with a kind",
+        "docs/processes.md: People",
+        (
+            "processes/test_people.py::test_two_of_three_decide_alike_and_the_edits_of_both_are_written",
+            "processes/test_people.py::test_nobody_decides_twice_for_a_quorum",
+            "processes/test_people.py::test_a_quorum_that_can_not_be_reached_any_more_is_a_failure_the_definition_can_handle",
+            "processes/test_people.py::test_of_many_votes_in_one_moment_each_person_counts_once_and_the_quorum_closes_the_task_once",
+            "processes/test_people_time.py::test_a_quorum_out_of_reach_waits_for_the_escalation_that_may_still_let_others_in",
+        ),
+    ),
+    "task:four-eyes": Requirement(
+        "four eyes bar whoever started the run or put in by hand what is decided, also from steering around the seat",
+        "docs/processes.md: People",
+        (
+            "processes/test_people.py::test_whoever_started_the_run_has_no_vote_under_four_eyes_even_as_a_named_user",
+            "processes/test_people.py::test_four_eyes_bar_whoever_put_in_what_is_decided_but_not_whoever_decided_something_else_before",
+            "processes/test_operations.py::test_four_eyes_are_not_skipped_by_whoever_they_bar",
+            "processes/test_operations.py::test_one_advances_only_along_declared_ways_that_are_open",
+        ),
+    ),
+    "task:moved": Requirement(
+        "a task is claimed, released, given away, reassigned and escalated, each audited and within its rules",
+        "docs/processes.md: People",
+        (
+            "processes/test_people.py::test_whoever_holds_the_seat_gives_the_task_to_another_who_decides_in_their_place",
+            "processes/test_people.py::test_what_is_given_away_can_be_given_back_and_delegation_false_forbids_it",
+            "processes/test_people.py::test_a_claimed_task_is_decided_by_its_claimer_until_it_is_released_or_an_operator_reassigns_it",
+            "processes/test_people_time.py::test_others_are_let_in_rung_by_rung_and_a_claim_does_not_keep_them_out",
+            "processes/test_people_surface.py::test_a_task_is_claimed_given_away_and_reassigned_by_the_tool_that_steers",
+        ),
+    ),
+    "task:time": Requirement(
+        "reminders, deadlines and answers days later hold on a history that code replays",
+        "docs/processes.md: People",
+        (
+            "processes/test_people_time.py::test_those_in_the_seat_are_reminded_until_somebody_decides",
+            "processes/test_people_time.py::test_a_decision_after_the_deadline_is_told_so_and_changes_nothing",
+            "processes/test_people_time.py::test_an_answer_days_later_lands_in_a_history_that_new_code_replays",
+        ),
+    ),
+    "task:edits": Requirement(
+        "an approval with edits writes what the node declares; what the form or the context refuses leaves the task open",
+        "docs/processes.md: People",
+        (
+            "processes/test_people.py::test_an_edit_is_written_where_the_node_declares_it_and_refused_where_the_context_does_not_take_it",
+        ),
+    ),
+    "task:shown": Requirement(
+        "list_tasks, the page and the form in the client show who may answer, how far a quorum is, and until when",
+        "docs/processes.md: People",
+        (
+            "processes/test_people_surface.py::test_the_inbox_tells_how_far_a_quorum_is_and_whose_turn_it_is",
+            "processes/test_people_surface.py::test_the_page_and_the_form_in_the_client_show_agreement_seat_claim_and_deadline",
+        ),
+    ),
+    "seat:agent": Requirement(
+        "an agent in a seat decides within decisions, form and context, at the run's cost; unsure or failed, people do",
+        "docs/processes.md: An agent in the seat",
+        (
+            "processes/test_people_agent_seat.py::test_an_agent_decides_alone_and_the_audit_names_its_run_and_its_cost",
+            "processes/test_people_agent_seat.py::test_an_agent_that_is_unsure_leaves_it_to_the_people_of_the_seat_and_says_why",
+            "processes/test_people_agent_seat.py::test_an_agent_gets_no_value_past_the_context_and_no_decision_there_is_not",
+            "processes/test_people_agent_seat.py::test_an_agents_decision_is_one_of_a_quorum",
+            "processes/test_people_agent_seat.py::test_an_agent_that_was_stopped_leaves_the_seat_to_people",
+            "processes/test_people.py::test_an_agent_neither_answers_nor_moves_a_task_of_people",
+        ),
+    ),
+    "process:by-hand": Requirement(
+        "retry, skip, advance and set_context keep types, declared writes and guards; a wrong order changes nothing",
+        "docs/processes.md: Operations",
+        (
+            "processes/test_operations.py::test_a_skipped_node_gets_writes_of_its_own_types_and_its_guards_decide_where_it_goes_on",
+            "processes/test_operations.py::test_a_retried_node_asks_anew_though_its_visits_are_used_up",
+            "processes/test_operations.py::test_the_context_is_changed_within_its_schema_with_actor_and_difference_in_the_audit",
+            "processes/test_operations.py::test_having_started_a_run_is_not_enough_to_get_it_past_a_node",
+            "processes/test_operations.py::test_a_call_that_is_under_way_is_not_broken_off",
+            "processes/test_operations.py::test_a_person_chooses_among_the_ways_whose_guards_hold_then",
+        ),
+    ),
+    "process:continued": Requirement(
+        "a failed run is gone on with from its failed node by a run of its own; what had been done is not done again",
+        "docs/processes.md: Operations",
+        ("processes/test_operations.py::test_a_failed_run_is_gone_on_with_from_its_failed_node_by_a_run_of_its_own",),
+    ),
+    "process:supervised": Requirement(
+        "under supervision an unhandled failure waits for the seat, person or agent, who steers within what it may",
+        "docs/processes.md: Supervision",
+        (
+            "processes/test_supervision.py::test_an_unhandled_failure_parks_the_run_until_the_seat_lets_the_node_be_done_again",
+            "processes/test_supervision.py::test_what_the_seat_gives_in_the_place_of_a_node_has_its_types_and_meets_its_guards",
+            "processes/test_supervision.py::test_the_seat_does_by_control_verb_what_it_may_and_nothing_else",
+            "processes/test_supervision.py::test_a_failure_inside_a_node_is_put_to_the_seat_where_it_stands_unless_that_node_lives_with_it",
+            "processes/test_people_agent_seat.py::test_an_agent_over_a_run_orders_what_becomes_of_a_failed_node_and_the_engine_holds_it_to_the_types",
+        ),
+    ),
     "task:first-wins": Requirement(
         "the first valid answer wins; the second is told who was first",
         "README: Decide from anywhere",
@@ -225,6 +321,130 @@ REQUIREMENTS: dict[str, Requirement] = {
             "server/test_mcp_apps.py::test_the_short_list_is_the_same_for_clients_that_show_pages_and_stays_short",
             "browser/test_apps.py::test_the_inspector_finds_the_pages_of_the_tools",
             "browser/test_apps.py::test_a_page_without_a_host_says_what_it_is",
+        ),
+    ),
+    "agent:subagents": Requirement(
+        "subagents work side by side on models of their own; what they come to reaches their parent whether it waits or not",
+        "docs/agents.md: Subagents",
+        (
+            "server/test_agent_children.py::test_an_orchestrator_a_planner_and_an_extractor_work_on_models_of_their_own",
+            "server/test_agent_children.py::test_subagents_work_side_by_side_and_one_that_is_not_waited_for_is_told_of_by_a_message",
+            "server/test_agent_children.py::test_an_agent_waits_without_holding_a_slot_and_is_seen_waiting",
+            "server/test_agent_children.py::test_a_process_is_started_waited_for_and_decided_at_the_agents_run",
+        ),
+    ),
+    "agent:subagent-bounds": Requirement(
+        "shares of subagents side by side never exceed the budget above them; none has more depth, skills or tools",
+        "docs/agents.md: Subagents",
+        (
+            "server/test_agent_children.py::test_shares_of_parallel_subagents_never_exceed_what_is_left",
+            "server/test_agent_children.py::test_what_a_subagent_did_not_use_comes_back_before_the_last_turn_is_made",
+            "server/test_agent_children.py::test_a_subagent_has_no_skill_tool_or_depth_beyond_its_parents",
+            "server/test_agent_children.py::test_a_subagent_that_starts_itself_again_and_again_ends_at_the_depth",
+        ),
+    ),
+    "agent:subagent-ends": Requirement(
+        "subagents outlive histories and crashes, are doubled by neither, and end with the run that started them",
+        "docs/agents.md: Subagents",
+        (
+            "server/test_agent_children.py::test_subagents_outlive_the_histories_of_their_parent",
+            "server/test_agent_children.py::test_when_the_parent_is_ended_its_subagents_are_cancelled_and_counted",
+            "server/test_agent_children_crash.py::test_a_killed_worker_doubles_no_subagent_and_the_run_ends_as_it_would_have",
+            "server/test_agent_children_crash.py::test_a_subagent_whose_workflow_is_lost_is_told_to_its_parent_by_the_reconciler",
+        ),
+    ),
+    "agent:subagent-asks": Requirement(
+        "what a subagent asks a person is seen and answered at the run above it",
+        "docs/agents.md: Subagents",
+        ("server/test_agent_children.py::test_a_question_of_a_subagent_is_answered_by_a_person_at_the_parent",),
+    ),
+    "agent:begin": Requirement(
+        "skills learned, calls made and files attached at the start or in the middle stand in the next request",
+        "docs/agents.md: What an agent begins with",
+        (
+            "server/test_agent_fork.py::test_skills_learned_and_calls_made_at_the_start_stand_in_the_first_request",
+            "server/test_agent_fork.py::test_files_attached_in_the_middle_are_seen_by_the_next_turn_as_media_and_as_data",
+            "server/test_agent_fork.py::test_a_first_call_with_effects_is_refused_and_the_run_says_why",
+        ),
+    ),
+    "agent:fork": Requirement(
+        "a run is forked at any turn, onto another model, with an audit of its own; no answered call is made again",
+        "docs/agents.md: Fork and replay",
+        (
+            "server/test_agent_fork.py::test_a_fork_makes_a_turn_anew_on_another_model_and_repeats_no_effect",
+            "server/test_agent_fork.py::test_a_fork_of_a_fork_and_one_that_goes_on_after_the_last_answer",
+            "server/test_agent_fork.py::test_what_cant_be_forked_is_refused_with_the_reason",
+        ),
+    ),
+    "agent:replay": Requirement(
+        "every request of a run comes out of its log as it was sent, without a model; the first difference is named",
+        "docs/agents.md: Fork and replay",
+        (
+            "server/test_agent_fork.py::test_a_run_comes_out_the_same_from_its_log_and_a_changed_log_is_told_by_its_turn",
+            "server/test_agent_skill.py::test_a_finished_run_is_forked_on_another_model_and_both_are_replayed",
+        ),
+    ),
+    "run:answer-fits": Requirement(
+        "however much a run has written, its status is answered whole: long events are shown by their beginning",
+        "skills/run_events.py",
+        ("skills/test_run_events.py::test_a_page_holds_what_fits_from_the_side_that_is_asked_for_and_at_least_one",),
+    ),
+    "capacity:limits": Requirement(
+        "no minute holds more calls than the limit and a burst; at three times the quota at most 1 % are refused, at least "
+        "90 % of it is used, and no tenant gets less than 80 % of its share",
+        "docs/agents.md: Limits of providers",
+        (
+            "capacity/test_gate.py::test_no_window_of_a_minute_holds_more_than_the_limit_and_a_burst",
+            "capacity/test_gate.py::test_tenants_share_alike_however_many_calls_each_has",
+            "capacity/test_simulation.py::test_runs_beyond_the_quota_use_it_up_share_it_and_are_hardly_ever_refused",
+        ),
+    ),
+    "capacity:wait": Requirement(
+        "who has to wait for a model holds no slot of a worker, keeps its place, and is let through at the time it was told",
+        "docs/agents.md: Limits of providers",
+        (
+            "capacity/test_runs.py::test_waiting_runs_hold_no_slot_and_all_of_them_finish_without_refusals",
+            "capacity/test_gate.py::test_a_slot_that_was_given_never_moves_and_everybody_gets_one",
+            "capacity/test_store.py::test_a_ticket_keeps_its_place_and_its_slot_when_it_asks_again_by_another_worker",
+        ),
+    ),
+    "capacity:order": Requirement(
+        "what somebody waits for goes first, and the background is not starved",
+        "docs/agents.md: Limits of providers",
+        ("capacity/test_gate.py::test_the_interactive_go_first_and_the_background_is_not_starved",),
+    ),
+    "capacity:crash": Requirement(
+        "what a dead worker had reserved comes back; without the store only leased quota is spent",
+        "docs/agents.md: Limits of providers",
+        (
+            "capacity/test_store.py::test_what_a_dead_worker_had_reserved_comes_back",
+            "capacity/test_store.py::test_slices_are_spent_without_the_store_and_nothing_beyond_them_while_it_is_away",
+            "capacity/test_store.py::test_workers_that_race_for_one_gate_give_out_what_there_is_and_no_more",
+        ),
+    ),
+    "capacity:seen": Requirement(
+        "operators see limits, queues and pauses of their tenant, and the name of no other",
+        "docs/agents.md: Limits of providers",
+        (
+            "capacity/test_store.py::test_an_operator_sees_limits_queues_and_pauses_of_the_own_tenant_and_no_other_name",
+            "capacity/test_shown.py::test_the_page_shows_limits_queues_and_pauses",
+        ),
+    ),
+    "provider:peer": Requirement(
+        "an independent implementation keeps the same calls, answers and reasoning; each difference is argued",
+        "docs/providers.md: Beside pydantic-ai",
+        (
+            "peers/test_pydantic_ai.py::test_pydantic_ai_writes_the_same_facts_but_for_what_is_argued",
+            "peers/test_pydantic_ai.py::test_what_no_argument_excuses_holds",
+            "peers/test_pydantic_ai.py::test_a_request_that_was_spoilt_differs_in_one_fact",
+            "peers/test_pydantic_ai.py::test_a_call_of_a_learned_tool_that_another_provider_made_has_the_namespace_that_openai_wants",
+        ),
+    ),
+    "provider:real-cache": Requirement(
+        "after a skill is learned, a real prefix cache serves the earlier prompt; a longer list of tools loses it",
+        "docs/providers.md: A real prefix cache",
+        (
+            "peers/test_prefix_cache.py::test_learning_a_skill_keeps_what_a_real_cache_holds_and_listing_its_tool_does_not",
         ),
     ),
     "demo": Requirement(

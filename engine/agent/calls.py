@@ -1,24 +1,46 @@
 """The tool calls of a turn: asking for approval, running them side by side, seeing that they lead somewhere."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
+from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from engine.agent.conduct import Conduct, Stopped, reason_of
-from engine.agent.state import REMEMBERED, ends_at, loop_of, turn_fingerprint
-from engine.ports import STORE_RETRY, AgentToolCall, AgentToolDone, CallRef, TurnMade, agent_tool
-from engine.runs import Seat, TaskDraft, derived_id
+from engine.agent.approvals import approval
+from engine.agent.conduct import Conduct, reason_of
+from engine.agent.controls import carry_out
+from engine.agent.stuck import Seen, round_of
+from engine.agent.ways_out import note_round
+from engine.ports import (
+    STORE_RETRY,
+    AgentToolCalls,
+    AgentToolDone,
+    AgentToolsDone,
+    CallRef,
+    GivenAnswer,
+    TurnMade,
+    agent_tools,
+)
 
 TOOL_RETRY = RetryPolicy(maximum_attempts=3)
 """A crash of a worker or store ends an attempt. The next one finds the record of the effect, which decides whether
 the call is made again, answered from the record, or reported as unknown."""
 
-NUDGE = (
-    "You have made the same calls with the same results several times. Do not repeat them: use what you know, "
-    "try another way, or finish with what you have."
-)
+READS_AT_ONCE, EFFECTS_AT_ONCE = 8, 8
+"""How many calls of a run are made in the same moment, of those that only read and of the others."""
+
+SPARE = timedelta(seconds=10)
+"""What an activity has beyond the time of its tools, to record what they gave."""
+
+
+class _Gates:
+    """What the calls of a turn share: places to be made in, and the one review at a time."""
+
+    def __init__(self) -> None:
+        self.slots = asyncio.Semaphore(EFFECTS_AT_ONCE)
+        self.reviewing = asyncio.Lock()
 
 
 async def run_calls(conduct: Conduct, made: TurnMade, bound: str | None) -> None:
@@ -29,62 +51,95 @@ async def run_calls(conduct: Conduct, made: TurnMade, bound: str | None) -> None
     """
     await conduct.hold()
     refusal = f"not run: the budget of {bound} is used up" if bound is not None else None
-    calls = (_run_call(conduct, made.turn, call, refusal) for call in made.calls)
+    gates = _Gates()
     # All of them come to their end before the first one's stop or cancellation goes on.
-    done = await asyncio.gather(*calls, return_exceptions=True)
+    groups = [_run(conduct, made.turn, group, refusal, gates) for group in _groups(conduct, made)]
+    done = await asyncio.gather(*groups, return_exceptions=True)
     ended = [one for one in done if isinstance(one, BaseException)]
     if ended:
         raise ended[0]
-    prints = turn_fingerprint(tuple(one.fingerprint for one in done if isinstance(one, AgentToolDone)))
-    kept = (*conduct.state.fingerprints, prints)[-REMEMBERED:]
-    conduct.remember(fingerprints=kept)
-    loop = loop_of(kept) if bound is None else None
-    if loop is not None and loop[0] == "stuck":
-        raise Stopped("failed", f"stuck: {loop[1]}")
-    if loop is not None:
-        conduct.remember(note=NUDGE)
+    if bound is None:
+        answers = {one.call_id: one for group in done if isinstance(group, AgentToolsDone) for one in group.done}
+        seen = [_seen(conduct, made.turn, call, answers[call.call_id]) for call in made.calls]
+        await note_round(conduct, round_of(made.turn, seen))
 
 
-async def _run_call(conduct: Conduct, turn: int, call: CallRef, refusal: str | None) -> AgentToolDone:
-    refusal = refusal or await conduct.interruptible(_approval(conduct, turn, call))
-    order = AgentToolCall(run=conduct.run, principal=conduct.principal, turn=turn, call=call, refusal=refusal)
-    limit = timedelta(seconds=call.timeout_s + 10)
+def _groups(conduct: Conduct, made: TurnMade) -> list[tuple[CallRef, ...]]:
+    """Return what shares an activity: the calls that only read, and those that are refused for leading nowhere.
+
+    What has effects is approved, recorded, retried and reported call by call.
+    """
+    barred = tuple(call for call in made.calls if _barred(conduct, made.turn, call))
+    reading = tuple(call for call in made.calls if call.effect == "read_only" and call not in barred)
+    single = [(call,) for call in made.calls if call not in barred and call not in reading]
+    return [group for group in (barred, reading, *single) if group]
+
+
+def _barred(conduct: Conduct, turn: int, call: CallRef) -> bool:
+    return conduct.state.ladder.barred.get(call.tool, -1) >= turn
+
+
+def _seen(conduct: Conduct, turn: int, call: CallRef, done: AgentToolDone) -> Seen:
+    return Seen(
+        call_id=call.call_id,
+        tool=call.tool,
+        call=done.call,
+        result=done.result,
+        error=done.outcome != "ok",
+        fault=done.fault,
+        barred=_barred(conduct, turn, call),
+        polls=call.polls,
+    )
+
+
+async def _run(
+    conduct: Conduct, turn: int, calls: tuple[CallRef, ...], refusal: str | None, gates: _Gates
+) -> AgentToolsDone:
+    refusal = refusal or _refusal(conduct, turn, calls[0]) or await _approved(conduct, turn, calls[0], gates)
+    given = GivenAnswer(text=refusal, is_error=True) if refusal else None
+    order = AgentToolCalls(
+        run=conduct.run, principal=conduct.principal, turn=turn, calls=calls, given=given, at_once=READS_AT_ONCE
+    )
     try:
-        return await conduct.interruptible(agent_tool(order, timeout=limit, retry=TOOL_RETRY))
+        async with gates.slots:
+            done = await conduct.interruptible(agent_tools(order, timeout=_limit(calls), retry=TOOL_RETRY))
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise
-        # Told to the model as it is: the call may have had its effect, and it will not be made again.
-        what = f"outcome unknown: the call of {call.tool} was interrupted ({reason_of(error)})"
-        unknown = order.model_copy(update={"refusal": what})
-        return await conduct.interruptible(agent_tool(unknown, retry=STORE_RETRY))
+        # Told to the model as it is: a call may have had its effect, and it will not be made again.
+        what = f"outcome unknown: the call was interrupted ({reason_of(error)})"
+        return await _answer(conduct, order, GivenAnswer(text=what, is_error=True))
+    wanted = done.done[0].order
+    if wanted is None:
+        return done
+    said = await conduct.interruptible(carry_out(conduct, turn, calls[0], wanted))
+    return await _answer(conduct, order, said)
 
 
-async def _approval(conduct: Conduct, turn: int, call: CallRef) -> str | None:
-    """Return why a call may not run, or None; a call with effects waits here for a person."""
-    always = call.effect == "always_ask"
-    needs = always or (call.effect == "side_effecting" and conduct.plan.approval == "ask")
-    grant = f"{call.tool}\0{call.target}"
-    if not needs or (not always and grant in conduct.state.granted):
+def _limit(calls: Sequence[CallRef]) -> timedelta:
+    waves = -(-len(calls) // READS_AT_ONCE)
+    return timedelta(seconds=waves * max(call.timeout_s for call in calls)) + SPARE
+
+
+def _refusal(conduct: Conduct, turn: int, call: CallRef) -> str | None:
+    if not _barred(conduct, turn, call):
         return None
-    answer = await conduct.people.ask(
-        TaskDraft(
-            task_id=derived_id("task", conduct.run.workflow_id, str(turn), call.call_id),
-            kind="approval",
-            node=f"turn {turn}",
-            title=f"Allow {call.tool}?",
-            description=call.target,
-            decisions=("allow", "deny") if always else ("allow", "allow_for_run", "deny"),
-            seat=Seat(users=(conduct.principal.subject,), roles=("approver",)),
-            context={"turn": turn, "call_id": call.call_id, "tool": call.tool},
-            deadline=ends_at(conduct.budget, conduct.state),
-        )
+    until = conduct.state.ladder.barred[call.tool]
+    return (
+        f"not run: calls of {call.tool} have led nowhere, so it is refused up to turn {until}. Use what you know, try "
+        "another way, or finish with what you have."
     )
-    if answer is None:
-        return f"nobody approved {call.tool} in time; it was not run"
-    if answer.decision == "deny":
-        why = f": {answer.comment}" if answer.comment else ""
-        return f"{call.tool} was refused by {answer.by.subject} and was not run{why}"
-    if answer.decision == "allow_for_run":
-        conduct.remember(granted=(*conduct.state.granted, grant))
-    return None
+
+
+async def _approved(conduct: Conduct, turn: int, call: CallRef, gates: _Gates) -> str | None:
+    """Return why a call may not be made, or None as soon as it may and the run is not paused."""
+    refusal = await conduct.interruptible(approval(conduct, turn, call, gates.reviewing))
+    await workflow.wait_condition(lambda: not conduct.state.paused or conduct.stop is not None)
+    if conduct.stop is not None:
+        raise conduct.stop
+    return refusal
+
+
+async def _answer(conduct: Conduct, order: AgentToolCalls, said: GivenAnswer) -> AgentToolsDone:
+    given = order.model_copy(update={"given": said})
+    return await conduct.interruptible(agent_tools(given, retry=STORE_RETRY))

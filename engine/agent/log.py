@@ -3,6 +3,9 @@
 Messages are durable events of type `message`. Tool results arrive in any order, and a person may speak while a model
 is answering; a provider wants each call answered directly after the turn that made it, and what it was sent once must
 come again in the same bytes. The order made here depends on the log alone, so the same log always renders alike.
+
+A checkpoint is an event that holds a new beginning: its messages stand for everything up to the event `seen`, and the
+transcript goes on with what came behind that, also with what was said while the checkpoint was made.
 """
 
 import hashlib
@@ -14,23 +17,45 @@ from engine.runs import Event, EventDraft
 from engine.transcript import Message, ToolCall, ToolResult
 
 MESSAGE = "message"
+CHECKPOINT = "checkpoint"
+"""The event of a new beginning: `{number, turn, kind, reason, seen, messages, before, after, spent}`; `before` and
+`after` are estimated tokens."""
 TURN = "turn.finished"
 """The event beside the assistant message of a turn: `{turn, seen, reply}`; `seen` is the number of the last event that
 the turn was made from."""
+
+PLAN = "agent.plan"
+"""The event of what was fixed at the start: `{route, route_origin, tools, renderer}`."""
+
+LOGGED = (MESSAGE, TURN, CHECKPOINT, PLAN)
+"""The events that a turn is made from."""
+
+SYSTEM_KEY, TASK_KEY = "message/system", "message/task"
+"""The keys of the first messages of a run; they outlive every checkpoint."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event of the log, with its message where it is one."""
+    """An event of the log, with its message where it is one, or the messages of a checkpoint."""
 
     event: Event
     message: Message | None
+    beginning: tuple[Message, ...] = ()
+
+    @property
+    def seen(self) -> int:
+        """The number of the last event that a checkpoint was made from; 0 for any other event."""
+        return _number(self.event, "seen") if self.beginning else 0
 
 
 def entry(event: Event) -> Entry:
     """Read an event once; a transcript is assembled again for each turn."""
+    if event.type == CHECKPOINT:
+        messages = event.data["messages"]
+        assert isinstance(messages, list)
+        return Entry(event, None, tuple(Message.model_validate(one) for one in messages))
     return Entry(event, Message.model_validate(event.data) if event.type == MESSAGE else None)
 
 
@@ -54,21 +79,28 @@ def result_key(turn: int, call_id: str) -> str:
     return f"turn/{turn}/tool/{call_name(call_id)}"
 
 
+def checkpoint_key(number: int) -> str:
+    """Return the key of a checkpoint, which are counted from 1."""
+    return f"checkpoint/{number}"
+
+
 def call_name(call_id: str) -> str:
     """Return the id of a call as part of keys and paths; one that a provider made unusual stands by its digest."""
     return call_id if _PLAIN.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
 
 
-def assemble(log: Sequence[Entry]) -> tuple[Message, ...]:
-    """Return the transcript from the entries of types `MESSAGE` and `TURN`.
+def assemble(log: Sequence[Entry], provider: str | None = None) -> tuple[Message, ...]:
+    """Return the transcript from the entries of types `MESSAGE`, `TURN` and `CHECKPOINT`.
 
     Results stand directly behind the turn that called, in the order of its calls; what people said stands behind
-    them, and what a turn had not been sent yet stands behind that turn.
+    them, and what a turn had not been sent yet stands behind that turn. It begins with the last checkpoint that
+    `provider` can read (None: any): one that a provider has made in its own way says nothing to the others.
     """
+    begun = next((one for one in reversed(log) if one.beginning and _readable(one, provider)), None)
     turns = [one.event for one in log if one.event.type == TURN]
     sent = {assistant_key(_number(event, "turn")): _number(event, "seen") for event in turns}
-    ordered: list[Message] = []
-    called: tuple[ToolCall, ...] = ()
+    ordered: list[Message] = list(begun.beginning) if begun is not None else []
+    called = _unanswered(ordered)
     answers: dict[str, ToolResult] = {}
     said: list[tuple[int, Message]] = []
 
@@ -81,7 +113,7 @@ def assemble(log: Sequence[Entry]) -> tuple[Message, ...]:
 
     for one in log:
         message, event = one.message, one.event
-        if message is None:
+        if message is None or (begun is not None and event.seq <= begun.seen):
             continue
         if message.role == "tool":
             answers |= {part.call_id: part for part in message.parts if isinstance(part, ToolResult)}
@@ -93,6 +125,18 @@ def assemble(log: Sequence[Entry]) -> tuple[Message, ...]:
             said.append((event.seq, message))
     settle(log[-1].event.seq if log else 0)
     return tuple(ordered)
+
+
+def _readable(one: Entry, provider: str | None) -> bool:
+    makers = {message.native.provider for message in one.beginning if message.native is not None}
+    return provider is None or makers <= {provider}
+
+
+def _unanswered(messages: Sequence[Message]) -> tuple[ToolCall, ...]:
+    """Return the calls whose answers come behind `messages`."""
+    answered = {part.call_id for one in messages for part in one.parts if isinstance(part, ToolResult)}
+    last = next((one for one in reversed(messages) if one.role == "assistant"), None)
+    return tuple(call for call in (last.tool_calls if last else ()) if call.id not in answered)
 
 
 def _number(event: Event, name: str) -> int:

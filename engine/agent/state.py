@@ -1,39 +1,44 @@
 """What an agent run remembers between turns: numbers and flags, never the transcript; and the rules over them."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Literal
 
+from engine.agent.family import Child, reserved
+from engine.agent.stuck import Ladder, Round
 from engine.people import Closed
-from engine.ports import AgentPlan, StartedWorkflow
-from engine.values import Budget, Spent, Value, digest
+from engine.ports import AgentPlan, Left, StartedWorkflow
+from engine.values import Budget, Spent, Value
 
 TURNS_PER_HISTORY = 50
 
 REPAIRS = 3
 """How often an answer that breaks its contract is sent back before the run fails."""
 
-NUDGE_AT, STOP_AT = 3, 4
-"""Same calls with the same results: how many turns until a nudge, and until the run is stopped as stuck."""
 
-CYCLE_NUDGE_AT, CYCLE_STOP_AT, MAX_CYCLE = 2, 3, 5
-"""The same for turns that go round in a circle, and how many turns long such a circle may be."""
+class PlanStep(Value):
+    """One step of the plan that an agent keeps of its own work."""
 
-REMEMBERED = MAX_CYCLE * CYCLE_STOP_AT
-"""As many turns are compared."""
+    title: str
+    status: Literal["open", "doing", "done", "dropped"] = "open"
 
-_CHANGING = re.compile(
-    r"\b[a-z]{2,12}_[0-9a-hjkmnp-tv-z]{26}\b"  # ids of ours
-    r"|\b\d{4}-\d\d-\d\dT\d\d:\d\d[:.\dZ+-]*"  # moments
-    r"|(?<=/artifacts/tools/)\d+-[\w.-]+"  # where the whole of a long answer lies
-)
+
+class Grant(Value):
+    """What a person has allowed for the rest of a run: a tool on what `covers` says."""
+
+    grant_id: str
+    tool: str
+    covers: str
+    by: str
 
 
 class AgentState(Value):
     """The whole memory of the workflow; it travels through continue-as-new.
 
     `said` and `seen` are numbers of events: the last message of a person, and the last event that the latest turn
-    was made from. `last` is what that turn took.
+    was made from. `last` is what that turn took. `plan` is the agent's own. `rounds` are the latest turns as the rules
+    of `stuck` compare them, `ladder` what was done about what they found. `children` are the runs it has started.
+    `checkpoints` counts how often the transcript was made smaller, `filled` are the turns before which it was full,
+    the latest ones; `fresh`: the next turn is the first behind a checkpoint; `asked` is who wants one, and why.
     """
 
     turn: int = 0
@@ -41,13 +46,20 @@ class AgentState(Value):
     spent: Spent = Spent()
     last: Spent = Spent()
     repairs: int = 0
-    fingerprints: tuple[str, ...] = ()
-    granted: tuple[str, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    ladder: Ladder = Ladder()
+    grants: tuple[Grant, ...] = ()
     closed: dict[str, Closed] = {}
     note: str = ""
     said: int = 0
     seen: int = 0
     paused: bool = False
+    plan: tuple[PlanStep, ...] = ()
+    children: tuple[Child, ...] = ()
+    checkpoints: int = 0
+    filled: tuple[int, ...] = ()
+    fresh: bool = False
+    asked: str = ""
 
 
 class AgentInput(Value):
@@ -66,9 +78,10 @@ class AgentInput(Value):
 def last_turn_by(budget: Budget, state: AgentState, now: datetime) -> str | None:
     """Return the bound of `budget` that leaves room for one more turn only, or None.
 
-    A transcript grows, so a turn takes at least as much as the one before: two more such turns must fit.
+    A transcript grows, so a turn takes at least as much as the one before: two more such turns must fit. What children
+    have been given is not there for turns.
     """
-    spent, last = state.spent, state.last
+    spent, last = state.spent.plus(reserved(state.children)), state.last
     if budget.turns is not None and spent.turns + 1 >= budget.turns:
         return "turns"
     if budget.tokens is not None and _tokens(spent) + 2 * _tokens(last) > budget.tokens:
@@ -77,6 +90,15 @@ def last_turn_by(budget: Budget, state: AgentState, now: datetime) -> str | None
         return "usd"
     end = ends_at(budget, state)
     return "seconds" if end is not None and now >= end else None
+
+
+def left_of(budget: Budget, state: AgentState) -> Left:
+    """Return what the run itself may still take; what its children have been given is not there for it."""
+    spent = state.spent.plus(reserved(state.children))
+    return Left(
+        tokens=None if budget.tokens is None else budget.tokens - _tokens(spent),
+        usd=None if budget.usd is None else round(budget.usd - spent.usd, 10),
+    )
 
 
 def ends_at(budget: Budget, state: AgentState) -> datetime | None:
@@ -88,37 +110,3 @@ def ends_at(budget: Budget, state: AgentState) -> datetime | None:
 
 def _tokens(spent: Spent) -> int:
     return spent.input_tokens + spent.output_tokens
-
-
-def call_fingerprint(tool: str, target: str, text: str, *, is_error: bool) -> str:
-    """Return what makes a call and its result the same as another; the same error is the same whatever was asked."""
-    return digest([tool, "" if is_error else target, _CHANGING.sub("*", text), is_error])[:24]
-
-
-def turn_fingerprint(calls: tuple[str, ...]) -> str:
-    """Return what makes the calls of a turn, in any order, the same as those of another."""
-    return digest(sorted(calls))[:24]
-
-
-def loop_of(turns: tuple[str, ...]) -> tuple[Literal["nudge", "stuck"], str] | None:
-    """Return what is to be done about turns that repeat themselves at the end, and what they do; None: nothing."""
-    found: tuple[Literal["nudge", "stuck"], str] | None = None
-    for length in range(1, MAX_CYCLE + 1):
-        rounds = _rounds(turns, length)
-        nudge, stop = (NUDGE_AT, STOP_AT) if length == 1 else (CYCLE_NUDGE_AT, CYCLE_STOP_AT)
-        what = "the same call with the same result" if length == 1 else f"the same {length} turns in a circle"
-        if rounds >= stop:
-            return "stuck", f"{what} {rounds} times in a row"
-        if rounds >= nudge and found is None:
-            found = "nudge", what
-    return found
-
-
-def _rounds(turns: tuple[str, ...], length: int) -> int:
-    """Return how often the last `length` turns stand at the end without a break."""
-    last, count = turns[-length:], 0
-    while last and turns[len(turns) - length * (count + 1) : len(turns) - length * count] == last:
-        count += 1
-        if length * (count + 1) > len(turns):
-            break
-    return count

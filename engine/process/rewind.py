@@ -53,11 +53,12 @@ class Standing:
             self.context = apply_patch(self.context, data["patch"])
             if not step:
                 self._set_meanwhile(data["patch"])
-        if record.action in STEPS and is_outermost(step):
+        if record.action in STEPS and is_outermost(step) and step not in self.before:
             self.before[step] = Before(record.node, *self._begun, dict(self.visits))
             self.visits[record.node] = self.visits.get(record.node, 0) + 1
             self._begun = (record.seq, self.context)
-        elif record.action in BETWEEN:
+        elif record.action in (*BETWEEN, *STEPS) and (not step or is_outermost(step)):
+            # A step that failed and was then skipped by hand has two records; the second brings the writes.
             self._begun = (record.seq, self.context)
 
     def _go_back(self, step: str) -> None:

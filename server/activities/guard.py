@@ -7,12 +7,15 @@ from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from engine.capacity import NOT_YET, WaitUntil
 from engine.errors import Problem, Unavailable
 from engine.ports import Activity
-from engine.values import Value
-from providers.errors import ProviderError
+from engine.runs import RunRef
+from engine.values import Value, digest
+from providers.errors import NotYet, ProviderError
+from server.capacity import ASKING, Asking
 
 In = TypeVar("In", bound=Value)
 Out = TypeVar("Out", bound=Value)
@@ -28,6 +31,8 @@ def implements(
     def decorate(work: Callable[[In], Awaitable[Out]]) -> Callable[[In], Awaitable[Out]]:
         async def guarded(message: In) -> Out:
             beating = asyncio.ensure_future(_beat())
+            if stub.queue == "model":
+                ASKING.set(_asking(stub.name, message))
             try:
                 return await work(message)
             except Problem as problem:
@@ -45,6 +50,13 @@ def implements(
     return decorate
 
 
+def _asking(name: str, order: Value) -> Asking:
+    """Return the ticket of an order: the same for every attempt, and for the order that is given anew after a wait."""
+    run: RunRef = getattr(order, "run")  # noqa: B009 - every order of a model call has it
+    said = digest(order.model_dump(mode="json", exclude={"tried"}))
+    return Asking(ticket=f"{run.run_id}/{name}/{said[:24]}", run=run)
+
+
 async def _beat() -> None:
     # The first one only after a while: most activities are over by then, and each would cost the server a write.
     while True:
@@ -54,6 +66,12 @@ async def _beat() -> None:
 
 def as_failure(problem: Problem) -> ApplicationError:
     """Return the failure that a workflow sees: its type is the problem's code, and it says whether to try again."""
+    if isinstance(problem, NotYet):
+        # The workflow waits and orders it again; meanwhile no worker has anything of it.
+        until = WaitUntil(until=problem.until, why=problem.why, attempt=activity.info().attempt)
+        return ApplicationError(
+            problem.message, until, type=NOT_YET, non_retryable=True, category=ApplicationErrorCategory.BENIGN
+        )
     if isinstance(problem, ProviderError):
         wait = problem.retry_after_s
         return ApplicationError(

@@ -2,7 +2,7 @@
 
 from engine.runs import RunRef
 from server.store.runs import SqlRunStore
-from skills.toolbox import Keep
+from skills.running import Keep
 
 
 def keep_as_artifact(runs: SqlRunStore, run: RunRef, path: str, key: str) -> Keep:

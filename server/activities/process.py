@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
+
+from pydantic import JsonValue
 
 from content.definitions import ProcessDefinitions
 from content.executions import ExecutionDraft
 from content.interactions import Interactions, RenderedInteraction
+from content.versioned import Version
 from engine.errors import Invalid
 from engine.ports import (
     InteractionCall,
@@ -20,11 +24,13 @@ from engine.ports import (
     run_interaction,
 )
 from engine.process.definition import parse_definition
+from engine.routes import ModelChoice, Route, Routing
 from engine.transcript import Media, Message, ModelReply, ModelRequest, Part
-from engine.values import Spent, digest
+from engine.values import Principal, Spent, digest
 from providers.output import generate_validated
 from server.activities.guard import implements
 from server.activities.keeping import keep_as_artifact
+from server.activities.moves import Pinned, move_activities
 from server.models import Models, Routed
 from server.store.effects import SqlEffects
 from server.store.runs import SqlRunStore
@@ -90,11 +96,24 @@ def process_activities(parts: ProcessParts) -> list[Callable[[Any], Awaitable[An
     async def tool(invocation: ToolInvocation) -> ToolOutcome:
         return await _call(parts, invocation)
 
-    return [load, interact, tool]
+    return [load, interact, tool, *move_activities(parts.runs, partial(find_process, parts.definitions))]
+
+
+async def find_process(definitions: ProcessDefinitions, principal: Principal, address: str) -> Pinned:
+    """Return the published version that an address means now, and its definition.
+
+    Raises:
+        NotFound: there is none that the principal may use.
+        Invalid: the address means a draft.
+    """
+    found = await definitions.find(principal, address)
+    if not isinstance(found, Version):
+        raise Invalid(f"{address} is a draft; publish it before it is run")
+    return Pinned(found.name, str(found.number), parse_definition(found.text))
 
 
 async def _load(parts: ProcessParts, address: ProcessAddress) -> ProcessSnapshot:
-    """Return the pinned version as data; interactions named by a label are pinned to the version it points at now."""
+    """Return the pinned version as data; what it names by a label is pinned to the version it points at now."""
     found = await parts.definitions.find(address.principal, f"{address.name}@{address.version}")
     canonical = parse_definition(found.text).canonical()
     await _pin(parts, address, canonical)
@@ -106,6 +125,9 @@ async def _pin(parts: ProcessParts, address: ProcessAddress, graph: dict[str, An
         if node.get("type") == "interaction":
             found = await parts.interactions.resolve(address.principal, node["interaction"])
             node["interaction"] = found.address
+        if node.get("type") == "process":
+            child = await find_process(parts.definitions, address.principal, node["process"])
+            node["process"] = f"{child.name}@{child.version}"
         for body in [node.get("body"), *(arm.get("body") for arm in node.get("arms", []))]:
             if body:
                 await _pin(parts, address, body)
@@ -118,23 +140,23 @@ async def _interact(parts: ProcessParts, call: InteractionCall) -> InteractionRe
     if begun.state == "done":
         return InteractionResult.model_validate(begun.outcome)
     rendered = await parts.interactions.render(call.principal, call.interaction, call.parameters)
-    routed = parts.models.route(("node", call.route), ("interaction", rendered.route))
+    routed = parts.models.route(call.run.tenant, ("node", call.model), ("interaction", _own_models(rendered)))
     request = ModelRequest(
-        route=routed.route.model_copy(update={"options": {**rendered.options, **routed.route.options}}),
+        route=routed.route.with_defaults(rendered.options),
         messages=tuple(_with_blobs(message) for message in rendered.transcript()),
         output_schema=call.result_schema or rendered.output_schema or ANY_OBJECT,
         max_output_tokens=MAX_OUTPUT_TOKENS,
         cache_key=f"{rendered.interaction}@{rendered.version}",
     )
-    provider = await parts.models.provider(call.run.tenant, routed.route.provider)
+    answering = parts.models.answering(call.run.tenant)
     started = time.monotonic()
-    reply, tries = await generate_validated(provider, request, attempts=1 + rendered.retry_invalid)
+    reply, tries = await generate_validated(answering, request, attempts=1 + rendered.retry_invalid)
     spent = Spent()
-    for one in tries:
+    for one in (*tries, *answering.routings):
         spent = spent.plus(one.spent)
     latency_ms = (time.monotonic() - started) * 1000
     execution = await parts.interactions.record_execution(
-        call.principal, _execution(call, rendered, routed, reply, len(tries), latency_ms)
+        call.principal, _execution(call, rendered, routed, answering.routings[-1], reply, len(tries), latency_ms)
     )
     result = InteractionResult(
         output=reply.output,
@@ -150,6 +172,12 @@ async def _interact(parts: ProcessParts, call: InteractionCall) -> InteractionRe
     )
     await parts.effects.finish(call.run, key, result.model_dump(mode="json"))
     return result
+
+
+def _own_models(rendered: RenderedInteraction) -> ModelChoice | None:
+    """Return what the interaction itself names: its route, then its fallbacks."""
+    named = ((rendered.route,) if rendered.route else ()) + rendered.fallbacks
+    return named or None
 
 
 def _with_blobs(message: Message) -> Message:
@@ -169,6 +197,7 @@ def _execution(
     call: InteractionCall,
     rendered: RenderedInteraction,
     routed: Routed,
+    routing: Routing,
     reply: ModelReply,
     tries: int,
     latency_ms: float,
@@ -185,7 +214,8 @@ def _execution(
         provider=reply.provider,
         model=reply.model,
         route_origin=routed.origin,
-        options=routed.route.options,
+        routing=routing,
+        options=_options(routed.route, routing),
         usage=reply.usage,
         price=reply.price,
         latency_ms=latency_ms,
@@ -194,6 +224,10 @@ def _execution(
         tries=tries,
         run_id=call.run.run_id,
     )
+
+
+def _options(route: Route, routing: Routing) -> dict[str, JsonValue]:
+    return route.candidates[routing.index].options
 
 
 async def _call(parts: ProcessParts, invocation: ToolInvocation) -> ToolOutcome:

@@ -9,9 +9,15 @@ from engine.runs import Change, Recorded, Run, RunRef
 from server.activities.guard import implements
 from server.store.runs import SqlRunStore
 
+Report = Callable[[Change], Awaitable[None]]
 
-def run_activities(runs: SqlRunStore) -> list[Callable[[Any], Awaitable[Any]]]:
-    """Return the activities over one store."""
+
+async def to_nobody(change: Change) -> None:
+    """Tell nobody of a change."""
+
+
+def run_activities(runs: SqlRunStore, report: Report = to_nobody) -> list[Callable[[Any], Awaitable[Any]]]:
+    """Return the activities over one store; `report` tells of each change of a run whom it concerns."""
 
     @implements(load_run)
     async def load(ref: RunRef) -> Run:
@@ -19,7 +25,10 @@ def run_activities(runs: SqlRunStore) -> list[Callable[[Any], Awaitable[Any]]]:
 
     @implements(apply_change)
     async def apply(change: Change) -> Recorded:
-        return await runs.apply(change)
+        recorded = await runs.apply(change)
+        # After it, and again when it is repeated: a change that nobody was told of is told by the next attempt.
+        await report(change)
+        return recorded
 
     @implements(create_child)
     async def create(child: ChildStart) -> RunRef:

@@ -9,15 +9,15 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engine.agent.log import MESSAGE, TURN, Entry, assistant_key, entry
+from pydantic import JsonValue
+
+from engine.agent.log import LOGGED, PLAN, Entry, assistant_key, entry
+from engine.agent.prompts import NAMES
 from engine.errors import Invalid
 from engine.runs import Event, RunRef
 from engine.transcript import Message, ToolCall, ToolResult, ToolSpec
+from server.activities.agent_prompts import words_of
 from server.store.runs import SqlRunStore
-
-PLAN = "agent.plan"
-LOGGED = (MESSAGE, TURN, PLAN)
-"""The events that a turn is made from."""
 
 KEPT_ENTRIES = 20_000
 """How many entries are kept over all runs; the run looked at longest ago is forgotten first."""
@@ -30,6 +30,8 @@ class Transcript:
     entries: list[Entry] = field(default_factory=lambda: [])
     by_key: dict[str, Entry] = field(default_factory=lambda: {})
     tools: tuple[ToolSpec, ...] | None = None
+    renderer: int = 1
+    prompts: JsonValue = None
     revealed: set[str] = field(default_factory=lambda: set())
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -47,6 +49,10 @@ class Transcript:
         if self.tools is None:
             raise Invalid("this agent run has no plan in its log")
         return self.tools
+
+    def words(self, note: str) -> str:
+        """Return a note to the model: the words of the run's prompt of that name, else the note as it is."""
+        return words_of(self.prompts, note) if note in NAMES else note
 
     def event(self, key: str) -> Event | None:
         """Return the event of that key, or None."""
@@ -80,6 +86,10 @@ class Transcript:
                 listed = event.data["tools"]
                 assert isinstance(listed, list)
                 self.tools = tuple(ToolSpec.model_validate(spec) for spec in listed)
+                renderer = event.data.get("renderer", 1)
+                assert isinstance(renderer, int)
+                self.renderer = renderer
+                self.prompts = event.data.get("prompts")
             self.revealed.update(spec.name for result in _results(one) for spec in result.reveals)
 
 

@@ -10,6 +10,8 @@ from engine.runs import Artifact, RunRef
 from engine.values import utc_now
 from server.store import tables
 
+MAX_PATH = 400
+
 
 def checked_path(path: str) -> str:
     """Return `path` if it is a plain relative path of printable segments.
@@ -18,7 +20,7 @@ def checked_path(path: str) -> str:
         Invalid: it is absolute, climbs, is empty, too long, or holds a control character or backslash.
     """
     parts = PurePosixPath(path).parts
-    plain = path.isprintable() and "\\" not in path and 0 < len(path) <= 400
+    plain = path.isprintable() and "\\" not in path and 0 < len(path) <= MAX_PATH
     if not plain or path.startswith("/") or not parts or any(part in ("..", ".") for part in path.split("/")):
         raise Invalid(f"{path!r} is not a path for an artifact; use one like report.md or tables/prices.csv")
     return "/".join(parts)
@@ -49,6 +51,26 @@ async def write(
         )
     )
     return _artifact((await connection.execute(sa.select(table).where(*of_path, table.c.key == key))).one())
+
+
+async def adopt(connection: AsyncConnection, run: RunRef, child: RunRef, name: str) -> list[Artifact]:
+    """Add the newest versions of another run's files to `run`, below the folder `name`; the bytes are shared.
+
+    A path that would become too long stays with the other run alone.
+    """
+    found = [one for one in await newest(connection, child) if len(name) + 1 + len(one.path) <= MAX_PATH]
+    return [
+        await write(
+            connection,
+            run,
+            f"{name}/{one.path}",
+            one.digest,
+            one.mime,
+            one.size,
+            f"{child.run_id}/{one.version}",
+        )
+        for one in found
+    ]
 
 
 async def newest(connection: AsyncConnection, run: RunRef) -> list[Artifact]:

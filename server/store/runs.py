@@ -27,13 +27,11 @@ from engine.runs import (
 )
 from engine.values import Principal, Spent, digest, new_id, utc_now
 from server.hub import Hub
-from server.store import artifacts, tables, tasks
+from server.hub_values import END, Place, settled_by
+from server.store import artifacts, tables, tasks, waits
 from server.store import audit as chain
 
-POLL_S = 0.25
-"""How often a wait looks for changes made by another process; this process's own wake it at once."""
-
-KEPT = ("position", "result", "error")
+KEPT = ("position", "result", "error", "version")
 """The fields of a change that are set where it gives them."""
 
 SEES_ALL = ("viewer", "operator", "approver", "administrator")
@@ -48,6 +46,7 @@ class SqlRunStore:
         self._blobs = blobs
         self._signer = signer
         self._hub = hub
+        self.waits = waits.Waits(database)
 
     async def create(self, principal: Principal, start: StartRun, *, run_id: str | None = None) -> tuple[Run, bool]:
         """Write the row as `starting`; an existing row of the same key or id is returned with False.
@@ -81,6 +80,7 @@ class SqlRunStore:
                     spent=Spent().model_dump(mode="json"),
                     created_at=now,
                     updated_at=now,
+                    continues=start.continues,
                 )
                 .on_conflict_do_nothing()
             )
@@ -161,6 +161,7 @@ class SqlRunStore:
 
     async def apply(self, change: Change) -> Recorded:
         """Apply a change once, in one transaction: row, events, audit, tasks."""
+        self._hub.flush(change.run)
         async with self._database.write() as connection:
             fresh = await connection.execute(
                 upsert(tables.changes, connection)
@@ -173,15 +174,17 @@ class SqlRunStore:
             if not fresh.rowcount:
                 return Recorded(last_seq=row.last_seq)
             last_seq = await self._apply(connection, change, _run(row), row.audit_seq, row.audit_head)
-        self._hub.changed(change.run)
+        self._hub.changed(change.run, _settled(change))
         return Recorded(last_seq=last_seq)
 
     async def _apply(self, connection: AsyncConnection, change: Change, run: Run, audit_seq: int, head: str) -> int:
         status = run.status if run.finished or change.status is None else change.status
         drafts = list(change.events)
         drafts += await tasks.open_tasks(connection, change)
+        drafts += await tasks.add_votes(connection, change)
         drafts += await tasks.close_tasks(connection, change)
         drafts += await tasks.move_tasks(connection, change)
+        await waits.change(connection, change)
         waits_for = change.waits_for
         if change.opened or change.closed:
             waits_for = await tasks.waiting_for(connection, change.run)
@@ -208,11 +211,13 @@ class SqlRunStore:
                 for name, value in (*((name, getattr(change, name)) for name in KEPT), ("waits_for", waits_for))
                 if value is not None
             },
+            **({"budget": change.budget.model_dump(mode="json")} if change.budget is not None else {}),
             **({"finished_at": now} if ending else {}),
         }
         await connection.execute(tables.runs.update().where(*_is(change.run)).values(**values))
         if ending:
             await tasks.cancel_open(connection, change.run)
+            await waits.forget(connection, change.run)
             await chain.anchor(connection, self._signer, change.run, audit_seq, head)
         return last_seq
 
@@ -238,14 +243,20 @@ class SqlRunStore:
             left = until - loop.time()
             if run.events > after or run.finished or left <= 0:
                 return run
-            await self._hub.wait(run.ref, min(POLL_S, left))
+            await self._hub.wait(run.ref, min(self._hub.look_s, left))
 
     async def tasks(
-        self, principal: Principal, *, status: TaskStatus | None = "open", run_id: str | None = None, limit: int = 100
+        self,
+        principal: Principal,
+        *,
+        status: TaskStatus | None = "open",
+        run_id: str | None = None,
+        family: bool = False,
+        limit: int = 100,
     ) -> Sequence[Task]:
         """Return the tasks of runs the principal may see, or whose seat admits it, oldest first."""
         async with self._database.read() as connection:
-            return await tasks.visible(connection, principal, _visible(principal), status, run_id, limit)
+            return await tasks.visible(connection, principal, _visible(principal), status, run_id, limit, family=family)
 
     async def task(self, principal: Principal, task_id: str) -> Task:
         """Return one task the principal may see."""
@@ -261,6 +272,11 @@ class SqlRunStore:
             await self._row(connection, principal, run_id)
             return await chain.read(connection, RunRef(tenant=principal.tenant, run_id=run_id))
 
+    async def records(self, ref: RunRef) -> Sequence[AuditRecord]:
+        """Return the whole chain of a run, for the activities of the house alone."""
+        async with self._database.read() as connection:
+            return await chain.read(connection, ref)
+
     async def verify_audit(self, principal: Principal, run_id: str) -> chain.ChainVerdict:
         """Recompute the chain of a run and check its end and its anchor."""
         async with self._database.read() as connection:
@@ -272,6 +288,11 @@ class SqlRunStore:
         stored = await self._blobs.put(run.tenant, content)
         async with self._database.write() as connection:
             return await artifacts.write(connection, run, path, stored, mime, len(content), key)
+
+    async def adopt_artifacts(self, run: RunRef, child: RunRef, name: str) -> Sequence[Artifact]:
+        """Let `run` have what `child` has made, below the folder `name`; done again it adds nothing."""
+        async with self._database.write() as connection:
+            return await artifacts.adopt(connection, run, child, name)
 
     async def artifacts(self, principal: Principal, run_id: str) -> Sequence[Artifact]:
         """Return the newest version of each path."""
@@ -292,6 +313,14 @@ class SqlRunStore:
         query = sa.select(table).where(table.c.status.in_(statuses)).order_by(table.c.updated_at).limit(limit)
         async with self._database.read() as connection:
             return [_run(row) for row in await connection.execute(query)]
+
+
+def _settled(change: Change) -> Place | None:
+    """Return the place before which a change makes what the run has streamed void, if it does."""
+    if change.status in TERMINAL:
+        return END
+    places = [place for event in change.events if (place := settled_by(event.type, event.data)) is not None]
+    return max(places, default=None)
 
 
 def _is(ref: RunRef) -> tuple[sa.ColumnElement[bool], ...]:

@@ -33,6 +33,7 @@ runs = sa.Table(
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("updated_at", Timestamp, nullable=False),
     sa.Column("finished_at", Timestamp),
+    sa.Column("continues", sa.String(40)),
     sa.UniqueConstraint("tenant", "subject", "idempotency_key"),
     sa.Index(None, "tenant", "status", "created_at"),
     sa.Index(None, "tenant", "parent_id"),
@@ -81,8 +82,37 @@ tasks = sa.Table(
     sa.Column("answer", Document),
     sa.Column("answered_by", sa.String(256)),
     sa.Column("answered_at", Timestamp),
+    sa.Column("quorum", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("votes", Document, nullable=False, server_default="[]"),
+    sa.Column("delegation", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("claimed_by", sa.String(256)),
     sa.Index(None, "tenant", "status", "created_at"),
     sa.Index(None, "tenant", "run_id"),
+)
+
+event_waits = sa.Table(
+    "event_waits",
+    metadata,
+    sa.Column("tenant", sa.String(63), primary_key=True),
+    sa.Column("run_id", sa.String(40), primary_key=True),
+    sa.Column("step", sa.String(200), primary_key=True),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("fields", sa.Text, nullable=False),
+    sa.Column("correlation", sa.String(64), nullable=False),
+    sa.Column("until", Timestamp),
+    sa.Index(None, "tenant", "name", "correlation"),
+)
+
+sent_events = sa.Table(
+    "sent_events",
+    metadata,
+    sa.Column("tenant", sa.String(63), primary_key=True),
+    sa.Column("subject", sa.String(256), primary_key=True),
+    sa.Column("key", sa.String(150), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.Column("outcome", Document),
 )
 
 audit = sa.Table(
@@ -152,4 +182,44 @@ secrets = sa.Table(
     sa.Column("sealed", sa.Text, nullable=False),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("created_by", sa.String(256), nullable=False),
+)
+
+capacity_gates = sa.Table(
+    "capacity_gates",
+    metadata,
+    # One for all tenants that call on the account: a provider counts by its keys, and knows no tenants.
+    sa.Column("gate", sa.String(400), primary_key=True),
+    sa.Column("provider", sa.String(64), nullable=False),
+    sa.Column("account", sa.String(100), nullable=False),
+    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("state", Document, nullable=False),
+    sa.Column("updated_at", Timestamp, nullable=False),
+)
+
+capacity_tickets = sa.Table(
+    "capacity_tickets",
+    metadata,
+    sa.Column("tenant", sa.String(63), primary_key=True),
+    sa.Column("gate", sa.String(400), primary_key=True),
+    sa.Column("ticket", sa.String(250), primary_key=True),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("tag", sa.Double, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("requests", sa.Double, nullable=False),
+    sa.Column("input_tokens", sa.Double, nullable=False),
+    sa.Column("output_tokens", sa.Double, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+    sa.Index(None, "gate", "state", "priority", "tag"),
+    sa.Index(None, "gate", "expires"),
+)
+
+capacity_users = sa.Table(
+    "capacity_users",
+    metadata,
+    sa.Column("tenant", sa.String(63), primary_key=True),
+    sa.Column("gate", sa.String(400), primary_key=True),
 )

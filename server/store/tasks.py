@@ -70,10 +70,31 @@ async def move_tasks(connection: AsyncConnection, change: Change) -> list[EventD
         await connection.execute(
             table.update()
             .where(table.c.tenant == change.run.tenant, table.c.task_id == moved.task_id, table.c.status == "open")
-            .values(seat=seat)
+            .values(seat=seat, claimed_by=moved.claimed_by)
         )
-        data: dict[str, JsonValue] = {"task_id": moved.task_id, "seat": seat, "reason": moved.reason}
+        data: dict[str, JsonValue] = {
+            "task_id": moved.task_id,
+            "seat": seat,
+            "reason": moved.reason,
+            "claimed_by": moved.claimed_by,
+        }
         events.append(EventDraft(key=f"{change.key}/moved/{moved.task_id}", type="task.moved", data=data))
+    return events
+
+
+async def add_votes(connection: AsyncConnection, change: Change) -> list[EventDraft]:
+    """Add decisions to open tasks that need several alike, and return their events."""
+    events: list[EventDraft] = []
+    table = tables.tasks
+    for voted in change.voted:
+        this = sa.and_(table.c.tenant == change.run.tenant, table.c.task_id == voted.task_id, table.c.status == "open")
+        votes = (await connection.execute(sa.select(table.c.votes).where(this))).scalar_one_or_none()
+        if votes is None:
+            continue
+        vote = voted.vote.model_dump(mode="json")
+        await connection.execute(table.update().where(this).values(votes=[*votes, vote], claimed_by=None))
+        data: dict[str, JsonValue] = {"task_id": voted.task_id, **vote}
+        events.append(EventDraft(key=f"{change.key}/voted/{voted.task_id}", type="task.voted", data=data))
     return events
 
 
@@ -106,14 +127,22 @@ async def visible(
     run_id: str | None,
     limit: int,
     task_id: str | None = None,
+    *,
+    family: bool = False,
 ) -> list[Task]:
-    """Return tasks of runs the principal may see, and those whose seat admits it, oldest first."""
+    """Return tasks of runs the principal may see, and those whose seat admits it, oldest first.
+
+    With `family` those of the runs below `run_id` count as its own.
+    """
     table = tables.tasks
     joined = sa.join(
         table, tables.runs, sa.and_(table.c.tenant == tables.runs.c.tenant, table.c.run_id == tables.runs.c.run_id)
     )
     sees_run = sa.and_(sa.true(), *may_see_run).label("sees_run")
     query = sa.select(table, sees_run).select_from(joined).where(table.c.tenant == principal.tenant)
+    if run_id is not None and family:
+        query = query.where(table.c.run_id.in_(_below(principal.tenant, run_id)))
+        run_id = None
     for column, wanted in ((table.c.status, status), (table.c.run_id, run_id), (table.c.task_id, task_id)):
         if wanted is not None:
             query = query.where(column == wanted)
@@ -125,6 +154,15 @@ async def visible(
         if len(found) >= limit:
             break
     return found
+
+
+def _below(tenant: str, run_id: str) -> "sa.Select[tuple[str]]":
+    """Return the ids of a run and of every run below it."""
+    table = tables.runs
+    of_tenant = table.c.tenant == tenant
+    top = sa.select(table.c.run_id).where(of_tenant, table.c.run_id == run_id).cte("family", recursive=True)
+    below = sa.select(table.c.run_id).where(of_tenant, table.c.parent_id == top.c.run_id)
+    return sa.select(top.union_all(below).c.run_id)
 
 
 def _task(row: "sa.Row[tuple[object, ...]]") -> Task:

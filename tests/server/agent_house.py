@@ -205,15 +205,17 @@ def start_of(route: str, budget: Budget | None, key: str | None, **task: Any) ->
     )
 
 
-def settings_of(root: Path) -> Settings:
+def settings_of(root: Path, models: ModelSettings | None = None) -> Settings:
     """Return the settings of a house below `root`."""
-    return Settings(data=root, skills=(str(SKILLS),), models=ModelSettings(default="scripted/echo"))
+    return Settings(data=root, skills=(str(SKILLS),), models=models or ModelSettings(default="scripted/echo"))
 
 
 @asynccontextmanager
-async def agent_house(root: Path, *, working: bool = True) -> AsyncGenerator[AgentHouse]:
+async def agent_house(
+    root: Path, *, working: bool = True, models: ModelSettings | None = None
+) -> AsyncGenerator[AgentHouse]:
     """Give a house whose workers run while the block runs, or none where others are to do the work."""
-    settings, folder = settings_of(root), open_data_folder(root)
+    settings, folder = settings_of(root, models), open_data_folder(root)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(EmbeddedTemporal(settings.temporal, folder))
         platform = await stack.enter_async_context(open_platform(settings, folder))

@@ -13,8 +13,9 @@ from content.definitions import ProcessDefinitions
 from content.interactions import Interactions
 from content.objects import ContentStore
 from engine.errors import Conflict, Denied, Invalid, NotFound
-from engine.ports import Control, Say, TaskAnswer
+from engine.ports import Control, Say, TaskAnswer, TaskMove
 from engine.process.findings import Finding
+from engine.process.messages import EventSent, SendEvent
 from engine.runs import (
     Answer,
     AuditDraft,
@@ -34,8 +35,9 @@ from server.keys import open_key_ring
 from server.settings import Settings
 from server.store.runs import SqlRunStore
 from skills.catalogue import Catalogue
-from skills.runs import answer_run, get_run
+from skills.runs import get_run
 from skills.services import Services, ToolContext
+from skills.tasks import answer_run
 from skills.tool import AnyTool, tool
 from skills.toolbox import Toolbox
 
@@ -139,6 +141,12 @@ class RecordingControl:
         )
         await self.runs.apply(Change(run=run.ref, key=f"close/{task_id}", closed=(closed,)))
         return await self.runs.task(principal, task_id)
+
+    async def move_task(self, principal: Principal, move: TaskMove) -> Task:
+        return await self.runs.task(principal, move.task_id)
+
+    async def send_event(self, principal: Principal, event: SendEvent) -> EventSent:
+        return EventSent(key=event.key or event.name)
 
     async def control(self, principal: Principal, run_id: str, control: Control) -> Run:
         self.said.append(control)

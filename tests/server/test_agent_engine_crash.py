@@ -93,6 +93,30 @@ async def test_a_killed_worker_loses_no_turn_repeats_no_effect_and_says_what_it_
         assert restarted == [2]
 
 
+async def test_a_worker_that_is_killed_while_it_sums_up_leaves_one_checkpoint_as_if_nothing_had_happened(
+    tmp_path: Path, alice: Principal
+) -> None:
+    data, place = tmp_path / "data", tmp_path / "place"
+    place.mkdir()
+    async with agent_house(data, working=False) as house:
+        (data / "upstairs.toml").write_text(
+            f"skills = {json.dumps([str(SKILLS)])}\n"
+            '[models]\ndefault = "scripted/summing"\nscripts = ["tests.server.agent_script"]\n'
+        )
+        run = await house.start(alice, Talk((), "summing"))
+        with worker(data, place):
+            await until_lines(place / "asked", 1)
+        (place / "gate").touch()
+        with worker(data, place):
+            run = await house.finished(run)
+        assert (run.status, run.result) == ("completed", "finished after the checkpoint"), run.error
+        assert lines(place / "asked") == ["asked", "asked"]
+        (made,) = await house.events(run, "checkpoint")
+        assert (made.data["kind"], made.data["reason"], made.key) == ("summary", "context_full", "checkpoint/1")
+        assert run.spent.turns == 6
+        check_log(await house.events(run))
+
+
 async def answers(house: AgentHouse, run_id: str, who: Principal) -> list[ToolResult]:
     """Return the answers to the payments, by the order of the calls."""
     run = await house.platform.runs.get(who, run_id)

@@ -150,9 +150,9 @@ async def test_a_paused_run_makes_no_turn_until_it_is_resumed(house: AgentHouse,
     assert ended.status == "completed"
     assert texts(talk.requests[1].messages)[-1] == ("user", "welcome back")
     order = [
-        event.type for event in await house.events(run) if event.type in ("run.pause", "run.resume", "tool.started")
+        event.type for event in await house.events(run) if event.type in ("run.pause", "run.resume", "tool.finished")
     ]
-    assert order == ["run.pause", "run.resume", "tool.started"]
+    assert order == ["run.pause", "run.resume", "tool.finished"]
     actions = [record.action for record in await house.platform.runs.audit(alice, run.run_id)]
     assert actions == ["run.started", "run.pause", "run.resume", "run.completed"]
 

@@ -17,10 +17,10 @@ from engine.agent.log import (
     message_event,
     result_key,
 )
-from engine.agent.state import AgentState, call_fingerprint, last_turn_by, loop_of, turn_fingerprint
+from engine.agent.state import AgentState, last_turn_by
 from engine.runs import Event, EventDraft
 from engine.transcript import Message, Text, ToolCall, ToolResult, system, user
-from engine.values import Budget, Spent, new_id
+from engine.values import Budget, Spent
 from server.activities.transcripts import Transcript
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -99,40 +99,6 @@ def test_an_unusual_id_of_a_call_becomes_a_plain_name() -> None:
     assert odd.isalnum()
     assert len(odd) == 32
     assert odd != call_name("a/../c " + "x" * 500)
-
-
-@pytest.mark.parametrize(
-    ("turns", "expected"),
-    [
-        ("aa", None),
-        ("aaa", ("nudge", "the same call with the same result")),
-        ("baaa", ("nudge", "the same call with the same result")),
-        ("aaab", None),
-        ("aaaa", ("stuck", "the same call with the same result 4 times in a row")),
-        ("abab", ("nudge", "the same 2 turns in a circle")),
-        ("ababab", ("stuck", "the same 2 turns in a circle 3 times in a row")),
-        ("xabcdeabcdeabcde", ("stuck", "the same 5 turns in a circle 3 times in a row")),
-        ("abcdefabcdefabcdef", None),
-        ("abcabdabc", None),
-        ("", None),
-    ],
-)
-def test_loops_are_found_at_the_end_and_nowhere_else(turns: str, expected: tuple[str, str] | None) -> None:
-    assert loop_of(tuple(turns)) == expected
-
-
-def test_what_changes_by_itself_makes_no_difference_between_results() -> None:
-    def of(text: str, *, is_error: bool = False, target: str = "{}") -> str:
-        return call_fingerprint("look", target, text, is_error=is_error)
-
-    assert of(f"failed, see {new_id('ref')}") == of(f"failed, see {new_id('ref')}")
-    assert of("at 2026-01-01T10:00:00Z: no news") == of("at 2026-01-01T10:00:07Z: no news")
-    whole = "the whole text is at run://run_1/artifacts/tools/{}-call_{}.txt"
-    assert of(whole.format(3, "a")) == of(whole.format(4, "b"))
-    assert of("3 of 10 done") != of("4 of 10 done")
-    assert of("ok", target="1") != of("ok", target="2")
-    assert of("no", target="1", is_error=True) == of("no", target="2", is_error=True)
-    assert turn_fingerprint(("a", "b")) == turn_fingerprint(("b", "a")) != turn_fingerprint(("a",))
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ async def test_calls_of_a_turn_run_side_by_side_and_their_answers_stand_in_the_o
         assert later.tools == earlier.tools
     events = await house.events(run)
     check_log(events)
-    assert next(event.data["tool"] for event in events if event.type == "tool.started") == "learn_desk"
+    assert next(event.data["tool"] for event in events if event.type == "tool.finished") == "learn_desk"
     assert len(await house.messages(run, "tool")) == 3
 
 

@@ -13,8 +13,9 @@ from content.interactions import Interactions
 from content.objects import ContentStore
 from content.search import ContentSearch
 from engine.errors import Conflict, Denied, Invalid
-from engine.ports import Control, Say, TaskAnswer
+from engine.ports import Control, Say, TaskAnswer, TaskMove
 from engine.process.definition import parse_definition
+from engine.process.messages import EventSent, SendEvent
 from engine.process.verify import Finding, KnownNames, verify
 from engine.runs import Answer, Change, EventDraft, Run, Seat, StartRun, Task, TaskClosed, TaskDraft
 from engine.values import Principal, new_id
@@ -61,6 +62,12 @@ class StoreControl:
         closed = TaskClosed(task_id=task_id, status="answered", answer=said, by=principal.subject)
         await self.runs.apply(Change(run=run.ref, key=f"{task_id}/answered", closed=(closed,), status="running"))
         return await self.runs.task(principal, task_id)
+
+    async def move_task(self, principal: Principal, move: TaskMove) -> Task:
+        return await self.runs.task(principal, move.task_id)
+
+    async def send_event(self, principal: Principal, event: SendEvent) -> EventSent:
+        return EventSent(key=event.key or event.name)
 
     async def control(self, principal: Principal, run_id: str, control: Control) -> Run:
         self.steered.append(control)

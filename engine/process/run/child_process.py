@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import JsonValue
+from temporalio.exceptions import ChildWorkflowError
 
 from engine import stage
 from engine.ports import ChildStart, load_run, open_process
@@ -67,20 +68,32 @@ async def _run(
     )
     order = ChildStart(parent=conduct.run, principal=conduct.principal, run_id=run_id, start=start)
     child = await attempt(open_process(order))
-    limit = parse_duration(node.timeout) / timedelta(seconds=1) if node.timeout else None
     try:
-        # A child that is out of time is cancelled, undoes what it did, and only then this node has failed.
-        result = await asyncio.wait_for(attempt(_child(child, conduct)), limit)
-    except TimeoutError as error:
-        raise await _spent(child, NodeFailed("timeout", f"{node.process} took longer than {node.timeout}")) from error
+        result = await _in_time(child, conduct, node)
     except NodeFailed as failed:
-        raise await _spent(child, failed) from failed
+        failed.spent = (await load_run(child)).spent
+        raise
     run = await load_run(child)
     if run.status == "cancelled":
         cancelled = NodeFailed("cancelled", f"{node.process} was cancelled: {run.error or 'no reason was given'}")
         cancelled.spent = run.spent
         raise cancelled
     return run, result
+
+
+async def _in_time(child: RunRef, conduct: Conduct, node: ProcessNode) -> ChildResult:
+    """Await the child; one that is out of time is cancelled, undoes what it did, and only then the node has failed."""
+    limit = parse_duration(node.timeout) if node.timeout else None
+    until = stage.now() + limit if limit else None
+    try:
+        return await asyncio.wait_for(attempt(_child(child, conduct)), limit / timedelta(seconds=1) if limit else None)
+    except (TimeoutError, ChildWorkflowError) as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        if until is not None and stage.now() >= until:
+            raise NodeFailed("timeout", f"{node.process} took longer than {node.timeout}") from error
+        raise NodeFailed("cancelled", f"{node.process} was cancelled") from error
 
 
 async def _child(child: RunRef, conduct: Conduct) -> ChildResult:
@@ -91,11 +104,6 @@ async def _child(child: RunRef, conduct: Conduct) -> ChildResult:
         result_type=ChildResult,
         parent_close_policy=stage.ParentClosePolicy.REQUEST_CANCEL,
     )
-
-
-async def _spent(child: RunRef, failed: NodeFailed) -> NodeFailed:
-    failed.spent = (await load_run(child)).spent
-    return failed
 
 
 async def _pause(node: ProcessNode, number: int) -> None:

@@ -6,7 +6,7 @@ history.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import JsonValue
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -73,7 +73,8 @@ async def check_move(conduct: Conduct | None, frame: Frame | None, control: Cont
         cause = failure.cause
         if not isinstance(cause, ApplicationError):
             raise
-        raise ApplicationError(cause.message, *cause.details, type=cause.type, non_retryable=True) from failure
+        said: Any = cause.details[0] if cause.details else {}
+        raise ApplicationError(cause.message, said.get("details", {}), type=cause.type, non_retryable=True) from failure
 
 
 async def _check_migration(conduct: Conduct, frame: Frame, control: Control, target: str) -> Move:

@@ -90,6 +90,11 @@ def _seen(definition: ProcessDefinition, record: AuditRecord) -> Iterator[str]:
         found = _place(definition, str(record.data["at_step"]))
     elif record.action in STEPS:
         found = _place(definition, str(record.data["step"]))
+    elif record.action == "node.compensated":
+        found = _place(definition, str(record.data["undone"]))
+        if found is not None:
+            yield f"{found[0].rpartition('/nodes/')[0]}{pointer('nodes', record.node)}"
+        return
     else:
         return
     if found is None:

@@ -11,6 +11,22 @@ from skills.services import ToolContext
 from skills.tool import tool
 
 LOOK_S = 0.02
+WORDS = [
+    "river",
+    "stone",
+    "window",
+    "bridge",
+    "garden",
+    "letter",
+    "market",
+    "winter",
+    "candle",
+    "harbour",
+    "forest",
+    "engine",
+    "silver",
+    "meadow",
+]
 
 _flags: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 _ticks: defaultdict[str, int] = defaultdict(int)
@@ -47,6 +63,13 @@ async def tick(ctx: ToolContext, clock: str) -> int:
 async def page(ctx: ToolContext, number: int, size: int = 5_000) -> str:
     """Return a page of text that is different for each number."""
     return f"page {number} ".ljust(size, "x")
+
+
+@tool()
+async def chapter(ctx: ToolContext, number: int, words: int = 400, fact: str = "") -> str:
+    """Return a chapter of plain words; the fact stands in the middle of it."""
+    half = [f"{WORDS[(number * 7 + at) % len(WORDS)]}" for at in range(words // 2)]
+    return f"Chapter {number}. {' '.join(half)}. {fact} {' '.join(reversed(half))}."
 
 
 @tool()
