@@ -3,6 +3,7 @@
 Source: the types of the `anthropic` SDK 2.12. Always streamed, never retried.
 """
 
+from contextlib import aclosing
 from typing import Any, cast
 
 import anthropic
@@ -28,7 +29,7 @@ from providers.cache import Outgoing, Told, last_own
 from providers.errors import MalformedReply, ProviderUnavailable, Unauthorized
 from providers.prices import price
 from providers.streams import Attempt
-from providers.wire import ToolNames, check_request, parse_arguments, parsed_output, settle
+from providers.wire import ToolNames, check_request, encoded, parse_arguments, parsed_output, settle
 
 BASE_URL = "https://api.anthropic.com"
 
@@ -88,16 +89,18 @@ class Anthropic:
         attempt = Attempt(PROVIDER, request.route.model)
         reader = _Reader(attempt, names, request, going)
         try:
-            async with self._client.messages.with_streaming_response.create(
-                model=request.route.model,
-                max_tokens=request.max_output_tokens,
-                messages=[],
+            # As bytes: of a body the SDK makes a copy, value by value, before it sends it.
+            stream = await self._client.post(
+                "/v1/messages",
+                cast_to=httpx2.Response,
+                content=encoded(body),
+                options={"headers": headers} if headers else {},
                 stream=True,
-                extra_body=body,
-                extra_headers=headers,
-            ) as response:
+                stream_cls=anthropic.AsyncStream[Any],
+            )
+            async with aclosing(cast(httpx2.Response, stream)) as response:
                 attempt.opened(response.headers, response.headers.get("request-id"))
-                await attempt.follow(response.iter_bytes(), reader, on_delta)
+                await attempt.follow(response.aiter_bytes(), reader, on_delta)
         except anthropic.APIStatusError as error:
             raise attempt.refused(error.status_code, error.response.headers, error.body) from error
         except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
@@ -228,6 +231,8 @@ class _Reader:
         for index, block in kept:
             if block["type"] == "text":
                 parts.append(Text(text=block["text"]))
+            elif block["type"] == "compaction" and block.get("content"):
+                parts.append(Text(text=block["content"]))
             elif block["type"] == "thinking" and block["thinking"]:
                 parts.append(Reasoning(text=block["thinking"]))
             elif block["type"] == "tool_use":
@@ -258,11 +263,16 @@ def _told(diagnostics: Any) -> Told | None:
 
 
 def read_usage(raw: dict[str, Any]) -> Usage:
-    """Return the unified usage; this wire's `input_tokens` is only what no cache gave and none was given."""
-    fresh = int(raw.get("input_tokens") or 0)
-    read = int(raw.get("cache_read_input_tokens") or 0)
-    written = int(raw.get("cache_creation_input_tokens") or 0)
-    long = int((raw.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0)
+    """Return the unified usage; this wire's `input_tokens` is only what no cache gave and none was given.
+
+    What a compaction took stands beside the sums, as an iteration of its own.
+    """
+    iterations: list[dict[str, Any]] = raw.get("iterations") or []
+    counts = [raw, *(one for one in iterations if one.get("type") == "compaction")]
+    fresh = sum(int(one.get("input_tokens") or 0) for one in counts)
+    read = sum(int(one.get("cache_read_input_tokens") or 0) for one in counts)
+    written = sum(int(one.get("cache_creation_input_tokens") or 0) for one in counts)
+    long = sum(int((one.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0) for one in counts)
     tools = raw.get("server_tool_use") or {}
     return Usage(
         input_total=fresh + read + written,
@@ -270,7 +280,7 @@ def read_usage(raw: dict[str, Any]) -> Usage:
         cache_read=read,
         cache_write_short=written - long,
         cache_write_long=long,
-        output_total=int(raw.get("output_tokens") or 0),
+        output_total=sum(int(one.get("output_tokens") or 0) for one in counts),
         reasoning=int((raw.get("output_tokens_details") or {}).get("thinking_tokens") or 0),
         server_tools={name: count for name, count in tools.items() if isinstance(count, int) and count},
         raw=raw,

@@ -28,9 +28,21 @@ from providers.wire import (
 PROVIDER = "anthropic"
 API = "messages"
 MAX_BREAKPOINTS = 4
-WRITTEN_HERE = ("model", "messages", "system", "tools", "tool_choice", "max_tokens", "stream", "diagnostics")
+WRITTEN_HERE = (
+    "model",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "max_tokens",
+    "stream",
+    "diagnostics",
+    "compaction",
+)
 INLINE_TOOLS = "inline-tools-2026-09-15"
 """The beta under which a tool is defined in the middle of a conversation, by value."""
+COMPACTION = "compact-2026-09-04"
+"""The beta under which a request has the messages summarised into one signed block, which later ones begin with."""
 IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 Block = dict[str, Any]
@@ -54,10 +66,19 @@ def takes_inline_tools(request: ModelRequest) -> bool:
 
 
 def beta_names(request: ModelRequest) -> list[str]:
-    """Return the betas for the header: those of the route, and what defining tools in the conversation needs."""
+    """Return the betas for the header: those of the route, and what defining tools in the conversation and compaction
+    need."""
     given = request.route.options.get("betas")
     names = [str(name) for name in given] if isinstance(given, list) else []
-    return [*names, INLINE_TOOLS] if takes_inline_tools(request) and INLINE_TOOLS not in names else names
+    compacts = request.compact or any(is_compacted(message) for message in request.messages)
+    own = [(INLINE_TOOLS, takes_inline_tools(request)), (COMPACTION, compacts)]
+    return [*names, *(name for name, wanted in own if wanted and name not in names)]
+
+
+def is_compacted(message: Message) -> bool:
+    """Tell whether a message is the block that this wire has made of an earlier conversation."""
+    first = (own_blocks(message, PROVIDER, API) or (None,))[0]
+    return isinstance(first, dict) and first.get("type") == "compaction"
 
 
 async def render(request: ModelRequest, names: ToolNames, load_media: LoadMedia | None) -> dict[str, Any]:
@@ -91,6 +112,10 @@ async def render(request: ModelRequest, names: ToolNames, load_media: LoadMedia 
     config = _output_config(request, options)
     if config:
         body["output_config"] = config
+    if request.compact:
+        body["compaction"] = {"type": "summarize"}
+        # The wire takes one way of managing the context in a request.
+        options.pop("context_management", None)
     return {**options, **body}
 
 
@@ -114,8 +139,14 @@ RENDERERS: dict[int, Render] = {1: render}
 def outgoing(request: ModelRequest, before: Native | None, body: dict[str, Any]) -> Outgoing:
     """Return the digests of a body for the comparison with the turn before; markers and hidden tools don't count."""
     shown = [tool for tool in body.get("tools", []) if not tool.get("defer_loading")]
-    entries = [{**turn, "content": _unmarked(turn["content"])} for turn in body["messages"]]
+    entries = [
+        {**turn, "content": _unmarked(turn["content"])} if _is_marked(turn) else turn for turn in body["messages"]
+    ]
     return Outgoing.of(request, before, tools=shown, system=_unmarked(body.get("system", [])), entries=entries)
+
+
+def _is_marked(turn: dict[str, Any]) -> bool:
+    return any("cache_control" in block for block in turn["content"])
 
 
 def _unmarked(blocks: list[Block]) -> list[Block]:

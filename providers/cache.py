@@ -6,10 +6,12 @@ with them, so that a miss has a named cause on every wire, in any process and af
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.routes import Route
 from engine.transcript import CacheFacts, Message, ModelRequest, Native, Sent, Usage
 from engine.values import digest
 
@@ -20,11 +22,28 @@ TOLERATED_TOKENS = 2048
 TOLERATED_PART = 0.05
 """Caches hold whole blocks: what is missing counts as missed only if it is more than both of these."""
 
+LIFETIMES = {"anthropic": "5m", "openai": "30m"}
+"""How long a prefix is kept unless the request says otherwise, by wire."""
+
+_LIFETIME = re.compile(r"(\d{1,6})([smh])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
 FIRST_TURN = "first_turn"
 TOO_SHORT = "too_short"
 NOT_KEPT = "not_kept"
 """Causes that are nobody's change: nothing was sent before; the prefix is too short to be cached; the provider
 kept it no longer, or on another machine."""
+
+
+def lifetime_s(route: Route) -> float | None:
+    """Return how long the provider keeps what it has cached for the route, in seconds; None where nobody knows.
+
+    The route's options say it (`cache_ttl`, `prompt_cache_options.ttl`), else the wire's default.
+    """
+    given = route.options.get("prompt_cache_options")
+    ttl = route.options.get("cache_ttl") or (given.get("ttl") if isinstance(given, dict) else None)
+    found = _LIFETIME.fullmatch(str(ttl or LIFETIMES.get(route.provider, "")))
+    return int(found[1]) * _SECONDS[found[2]] if found else None
 
 
 def last_own(messages: Sequence[Message], provider: str, api: str) -> Native | None:
@@ -62,13 +81,12 @@ class Outgoing:
         `tools` are those the model sees from the start: what is declared but not shown is no part of the prefix.
         """
         sent = before.sent if before is not None else None
-        running = hashlib.sha256()
-        prefix = ""
-        for position, entry in enumerate(entries, start=1):
-            running.update(json.dumps(entry, ensure_ascii=False).encode(errors="surrogatepass"))
-            running.update(b"\n")
-            if sent is not None and position == sent.count:
-                prefix = running.hexdigest()[:32]
+        # Two encodings instead of one for each entry: the encoder's start costs more than most entries.
+        count = sent.count if sent is not None and 0 < sent.count <= len(entries) else len(entries)
+        running = hashlib.sha256(_encoded(entries[:count]))
+        prefix = running.hexdigest()[:32]
+        if count < len(entries):
+            running.update(b", " + _encoded(entries[count:]))
         settings = [request.route.options, request.tool_choice, request.output_schema]
         now = Sent(
             model=request.route.model,
@@ -98,6 +116,11 @@ class Outgoing:
             return CacheFacts(hit=True, read=read)
         unchanged = TOO_SHORT if self.before.reusable < MIN_CACHED_TOKENS else NOT_KEPT
         return CacheFacts(hit=False, read=read, missed_tokens=missed, reason=self.changed or unchanged)
+
+
+def _encoded(entries: Sequence[Any]) -> bytes:
+    """Return the entries as JSON without the brackets around them, so that what follows can be appended."""
+    return json.dumps(list(entries), ensure_ascii=False)[1:-1].encode(errors="surrogatepass")
 
 
 def _changed(now: Sent, before: Sent, prefix: str) -> str | None:

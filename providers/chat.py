@@ -19,6 +19,7 @@ from providers.chat_reply import FINISHES, INTERRUPTED, Assembly, error_fields, 
 from providers.chat_tools import ChatTools
 from providers.chat_vendors import VENDORS, Vendor
 from providers.errors import InvalidRequest, MalformedReply, Overloaded, Unauthorized
+from providers.openai_post import posted
 from providers.prices import price
 from providers.streams import Attempt
 from providers.wire import check_request, parsed_output, settle
@@ -74,14 +75,11 @@ class Chat:
         attempt = Attempt(self.name, request.route.model)
         reader = _Reader(attempt, self._vendor, tools, request, going, on_delta)
         try:
-            # The body travels in `extra_body`: the SDK's own transformation of messages blocks the event loop.
-            async with self._client.chat.completions.with_streaming_response.create(
-                model=request.route.model, messages=[], stream=True, extra_body=body, extra_headers=self._headers
-            ) as response:
+            async with posted(self._client, "/chat/completions", body, self._headers) as response:
                 attempt.opened(response.headers, response.headers.get("x-request-id"))
                 if response.headers.get("content-type", "").startswith("application/json"):
-                    raise _not_streamed(attempt, await response.read())
-                await attempt.follow(response.iter_bytes(), reader, None, reader.done)
+                    raise _not_streamed(attempt, await response.aread())
+                await attempt.follow(response.aiter_bytes(), reader, None, reader.done)
         except openai.APIStatusError as error:
             fields = error_fields(error.body if error.body is not None else error.response.text)
             raise attempt.refused(error.status_code, error.response.headers, fields) from error

@@ -7,6 +7,7 @@ again with the same bytes: instructions that depend on nothing but the request's
 import json
 import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, cast
 
 from engine.transcript import Media, Message, ModelRequest, Part, Text, ToolCall, ToolResult
@@ -32,6 +33,9 @@ WRITTEN_HERE = (
 AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 """The fields in which vendors keep the reasoning of an assistant's message."""
+
+REMEMBERED_CHARS = 2_000
+"""Arguments up to this length are parsed once and not again at every later turn."""
 
 _SENT_BACK = ("role", "content", "refusal", "tool_calls")
 _BRIDGE = {"role": "assistant", "content": "I have read the results."}
@@ -205,10 +209,17 @@ def _joined(message: Message) -> str:
 def _with_json(call: Json) -> Json:
     """Return the call with arguments that parse: a text that does not is carried inside an object."""
     text = call["function"]["arguments"]
-    if text.strip() and parse_arguments(text) is not None:
+    if _remembered(text) if len(text) <= REMEMBERED_CHARS else _parses(text):
         return call
     given = json.dumps({"INVALID_JSON": text}, ensure_ascii=False) if text.strip() else "{}"
     return {**call, "function": {**call["function"], "arguments": given}}
+
+
+def _parses(text: str) -> bool:
+    return bool(text.strip()) and parse_arguments(text) is not None
+
+
+_remembered = lru_cache(1_024)(_parses)
 
 
 def _foreign_ids(request: ModelRequest, vendor: Vendor) -> dict[str, str]:

@@ -66,6 +66,24 @@ class Overloaded(ProviderError):
     retryable_as_a_rule = True
 
 
+class NotYet(ProviderError):
+    """The gate in front of the model lets the call through later; nothing was sent.
+
+    `retry_after_s` is the time until then, `until` that moment in seconds since 1970, `waited_s` what the call has
+    waited so far, `why` what it waits for.
+    """
+
+    code = "not_yet"
+    advice = "The call keeps its place; ask again then, or use a fallback route."
+    retryable_as_a_rule = True
+
+    def __init__(self, message: str, *, until: float, why: str, waited_s: float = 0.0, **facts: Any) -> None:
+        super().__init__(message, until=until, why=why, **facts)
+        self.until = until
+        self.why = why
+        self.waited_s = waited_s
+
+
 class ContextFull(ProviderError):
     """The request is larger than the model's context window."""
 

@@ -1,7 +1,7 @@
 """OpenAI Responses: the official SDK carries the bytes, the events are read here and strictly.
 
 Source: the types of the `openai` SDK 3.54. Always streamed, never retried, nothing stored at the provider. The body
-goes through `extra_body`, because the SDK's own transformation of `input` blocks the event loop for long inputs.
+is handed over as bytes, because the SDK's own transformation of `input` blocks the event loop for long inputs.
 """
 
 from typing import Any, cast
@@ -26,10 +26,20 @@ from engine.transcript import (
 from providers.base import DEFAULT_TIMEOUT_S, LoadMedia, OnDelta
 from providers.cache import Outgoing, Told, last_own
 from providers.errors import MalformedReply, Unauthorized
+from providers.openai_compact import PATH, compact_body, compacted
+from providers.openai_post import posted
 from providers.openai_render import API, PROVIDER, RENDERERS, WRITTEN_HERE, outgoing
 from providers.prices import price
 from providers.streams import Attempt
-from providers.wire import ToolNames, check_request, parse_arguments, parsed_output, revealed_tools, settle
+from providers.wire import (
+    ToolNames,
+    check_request,
+    parse_arguments,
+    parsed_output,
+    revealed_tools,
+    settle,
+    strict_json,
+)
 
 BASE_URL = "https://api.openai.com/v1"
 
@@ -84,18 +94,33 @@ class OpenAI:
         body = await RENDERERS[request.renderer](request, names, self._load_media, before)
         going = outgoing(request, before, body)
         attempt = Attempt(PROVIDER, request.route.model)
+        if request.compact:
+            return await self._compact(request, body, attempt, going)
         reader = _Reader(attempt, names, request, going)
         try:
-            async with self._client.responses.with_streaming_response.create(
-                model=request.route.model, stream=True, extra_body=body
-            ) as response:
+            async with posted(self._client, "/responses", body) as response:
                 attempt.opened(response.headers, response.headers.get("x-request-id"))
-                await attempt.follow(response.iter_bytes(), reader, on_delta)
+                await attempt.follow(response.aiter_bytes(), reader, on_delta)
         except openai.APIStatusError as error:
             raise attempt.refused(error.status_code, error.response.headers, error.body) from error
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             raise attempt.cut(error) from error
         return reader.reply()
+
+    async def _compact(
+        self, request: ModelRequest, body: dict[str, Any], attempt: Attempt, going: Outgoing
+    ) -> ModelReply:
+        try:
+            answer = await self._client.post(PATH, body=compact_body(body), cast_to=httpx2.Response)
+            attempt.opened(answer.headers, answer.headers.get("x-request-id"))
+            told = strict_json(answer.text)
+        except openai.APIStatusError as error:
+            raise attempt.refused(error.status_code, error.response.headers, error.body) from error
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            raise attempt.cut(error) from error
+        except ValueError as error:
+            raise attempt.failure(MalformedReply, f"openai answered a compaction in no JSON: {error}.") from error
+        return compacted(told, attempt, request, going, read_usage)
 
 
 class _Reader:

@@ -14,6 +14,7 @@ from engine.values import Spent, Value
 from providers.errors import (
     ContextFull,
     InvalidRequest,
+    NotYet,
     ProviderError,
     RateLimited,
     Refused,
@@ -184,9 +185,10 @@ def goes_on(error: ProviderError, route: Route) -> bool:
         return "refused" in limits.next_on
     if isinstance(error, InvalidRequest):
         return is_unknown_model(error) or "invalid_request" in limits.next_on
-    if isinstance(error, RateLimited) and error.retry_after_s is not None:
+    if isinstance(error, RateLimited | NotYet) and error.retry_after_s is not None:
         patience = PATIENCE_S if limits.patience_s is None else limits.patience_s
-        return error.retry_after_s > patience
+        waited = error.waited_s if isinstance(error, NotYet) else 0.0
+        return waited + error.retry_after_s > patience
     return True
 
 

@@ -31,6 +31,9 @@ RENDERER = 1
 RENDERERS = frozenset({1})
 """Every version that can still be written: each wire has a table with a renderer for each of them."""
 
+COMPACTING = frozenset({"anthropic", "openai"})
+"""The providers that make a transcript smaller in a way of their own (`ModelRequest.compact`)."""
+
 V = TypeVar("V")
 
 _WIRE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -46,6 +49,11 @@ def strict_json(text: str) -> JsonValue:
         return cast(JsonValue, json.loads(text, parse_constant=_no_constant))
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+def encoded(body: dict[str, Any]) -> bytes:
+    """Return the body of a request as JSON in UTF-8; `ValueError` for what JSON has no word for."""
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def parse_arguments(text: str) -> dict[str, JsonValue] | None:
@@ -99,8 +107,10 @@ def revealed_tools(messages: Iterable[Message]) -> list[ToolSpec]:
 
 def check_request(request: ModelRequest, who: str, own_options: Iterable[str]) -> None:
     """Raise `InvalidRequest` for what every provider would refuse: an unknown renderer, a wire field set as an
-    option, a call without its one answer."""
+    option, a call without its one answer, compaction where the wire has none."""
     model = request.route.model
+    if request.compact and who not in COMPACTING:
+        raise InvalidRequest(f"{who} has no compaction of its own.", provider=who, model=model)
     if request.renderer not in RENDERERS:
         known = ", ".join(map(str, sorted(RENDERERS)))
         raise InvalidRequest(

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, cast
 from content.blobs import Blobs
 from engine.errors import Invalid, NotFound
 from engine.routes import Route
+from engine.values import digest
 from providers.base import LoadMedia, make_provider, provider_names
 from providers.chat_vendors import VENDORS
 from providers.embeddings import EmbeddingWire, make_embedder
@@ -150,6 +151,16 @@ class Accounts:
                     f"the secret {name} of the tenant"
                 ) from None
             return configured.get_secret_value()
+
+    async def scope(self, tenant: str, route: Route) -> str:
+        """Return what tells the keys of one account name apart; the provider counts by the key, whoever's it is.
+
+        Raises:
+            Invalid: there is no key.
+        """
+        key = await self.key(tenant, route)
+        # Each script is a provider of its own.
+        return digest([route.provider, key, route.model if route.provider == SCRIPTED else ""])[:16]
 
     async def problem(self, tenant: str, route: Route) -> str | None:
         """Return why the candidate can't be called at all, or None."""

@@ -196,7 +196,7 @@ class Demo:
         self.agent_id = await self._agent(chat)
         async for view in chat.views(self.agent_id, 0, STEP_S, "the agent"):
             self._tell_turns(view)
-            called = [event["data"].get("tool", "") for event in view["events"] if event["type"] == "tool.started"]
+            called = [event["data"].get("tool", "") for event in view["events"] if event["type"] == "tool.finished"]
             if any(not tool.startswith("learn_") for tool in called) or view["status"] in OVER:
                 return
 

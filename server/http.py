@@ -26,6 +26,7 @@ from server.library_api import library_routes
 from server.mcp.endpoint import Endpoint
 from server.mcp.house import PRINCIPAL, House, Session
 from server.mcp.surface import make_mcp_server
+from server.pages.capacity import capacity_page
 from server.pages.inbox import inbox_page, read_values, task_page
 from server.pages.runs import run_page, runs_page
 
@@ -69,6 +70,7 @@ def make_app(house: House, *, server: Server[Session] | None = None) -> Starlett
             Route("/runs", pages.runs),
             Route("/runs/{run_id}", pages.run),
             Route("/runs/{run_id}/events", pages.events),
+            Route("/capacity", pages.capacity),
             Route("/inbox", pages.inbox),
             Route("/inbox/{task_id}", pages.task, methods=["GET"]),
             Route("/inbox/{task_id}", pages.answer, methods=["POST"]),
@@ -157,6 +159,11 @@ class Pages:
         run = await self._services.runs.get(principal, request.path_params["run_id"])
         frames = event_stream(self._services.runs, self._house.hub, principal, run, after)
         return StreamingResponse(frames, media_type="text/event-stream", headers=STREAM_HEADERS)
+
+    async def capacity(self, request: Request) -> Response:
+        """Show the gates in front of models."""
+        principal = _principal(request)
+        return HTMLResponse(capacity_page(await self._services.capacity(principal), user=principal.subject))
 
     async def inbox(self, request: Request) -> Response:
         """List what waits for this person."""

@@ -7,18 +7,21 @@ from typing import TypeVar
 from content.blobs import Blobs
 from engine.errors import Invalid
 from engine.routes import Capability, ModelChoice, Route, Routing, resolve
-from engine.transcript import Media, ModelReply, ModelRequest
+from engine.transcript import Media, ModelReply, ModelRequest, RateFacts
 from engine.values import Value
 from providers.base import OnDelta, Provider
 from providers.embeddings import Embedded, Purpose, embed
-from providers.errors import ContextFull, ProviderError, Refused
+from providers.errors import ContextFull, NotYet, ProviderError, Refused
 from providers.facts import facts_of
 from providers.health import Breaker, Health
+from providers.quotas import Cost, counted
 from providers.routing import Answered, Candidate, Facts, Need, OnFailed, choose, first_answer
-from providers.tokens import TokenEstimator
+from providers.tokens import TokenEstimator, text_tokens
 from providers.transcription import Recording, Transcript
 from server.accounts import Accounts, Secrets, chat, embedding, transcription
+from server.capacity import Capacity
 from server.settings_models import LOCAL, ModelSettings
+from server.store.capacity import Place
 
 T = TypeVar("T")
 
@@ -47,9 +50,17 @@ class Standing:
 class Models:
     """The models of this installation, as each tenant has them."""
 
-    def __init__(self, settings: ModelSettings, blobs: Blobs, secrets: Secrets, health: Health | None = None) -> None:
-        """Keep what is needed; no SDK is imported here."""
+    def __init__(
+        self,
+        settings: ModelSettings,
+        blobs: Blobs,
+        secrets: Secrets,
+        health: Health | None = None,
+        capacity: Capacity | None = None,
+    ) -> None:
+        """Keep what is needed; no SDK is imported here. Without `capacity` no gate stands before the calls."""
         self._settings = settings
+        self._capacity = capacity
         self._health: Health = health or Breaker()
         self.accounts = Accounts(settings, blobs, secrets, self._health)
         self._estimator = TokenEstimator()
@@ -73,7 +84,11 @@ class Models:
 
     def answering(self, tenant: str, on_failed: OnFailed | None = None) -> "Answering":
         """Return what answers requests by their routes for a tenant; `on_failed` is told before a fallback is tried."""
-        return Answering(self.accounts, self._health, self._estimator, tenant, on_failed)
+        return Answering(self.accounts, self._health, self._estimator, tenant, on_failed, self._capacity)
+
+    def estimate(self, request: ModelRequest) -> int:
+        """Return how many tokens the first candidate of a request would read, by estimate."""
+        return self._estimator.estimate(request)
 
     async def provider(self, tenant: str, name: str) -> Provider:
         """Return the provider of that name on the tenant's own key, without a route around it.
@@ -111,8 +126,16 @@ class Models:
 
         async def call(candidate: Candidate) -> Answered[Embedded]:
             own = candidate.route
-            async with self.accounts.opened(tenant, own, embedding) as wire:
-                return Answered(await embed(wire, own.model, texts, purpose, own.options))
+
+            async def ask() -> Embedded:
+                async with self.accounts.opened(tenant, own, embedding) as wire:
+                    return await embed(wire, own.model, texts, purpose, own.options)
+
+            if self._capacity is None:
+                return Answered(await ask())
+            place = await place_of(self.accounts, tenant, own)
+            tokens = (sum(text_tokens(text) for text in texts), 0)
+            return Answered(await self._capacity.through(place, tenant, tokens, ask, _embedded))
 
         return await self._first(tenant, route, call)
 
@@ -182,6 +205,20 @@ def _notes(facts: Facts, *, speaks: bool) -> tuple[str, ...]:
     return (*unpriced, "unknown model") if not facts.known else unpriced
 
 
+async def place_of(accounts: Accounts, tenant: str, route: Route) -> Place:
+    """Return the gate that a candidate is called through."""
+    scope = await accounts.scope(tenant, route)
+    return Place(route.provider[:64], (route.account or "")[:100], scope, route.model[:200])
+
+
+def _embedded(made: Embedded) -> tuple[Cost | None, RateFacts | None]:
+    return Cost(requests=1, input_tokens=made.usage.input_total), None
+
+
+def _took(reply: ModelReply) -> tuple[Cost | None, RateFacts | None]:
+    return counted(reply.provider, reply.usage), reply.rates
+
+
 async def candidates_of(accounts: Accounts, tenant: str, route: Route) -> list[Candidate]:
     """Return the candidates of a route with what is known of each, for one tenant."""
     accounts.check(route)
@@ -211,8 +248,11 @@ class Answering:
         estimator: TokenEstimator,
         tenant: str,
         on_failed: OnFailed | None = None,
+        capacity: Capacity | None = None,
     ) -> None:
         self._accounts, self._health, self._estimator = accounts, health, estimator
+        self._capacity = capacity
+        self._queued: list[Place] = []
         self._tenant = tenant
         self._on_failed = on_failed
         self.routings: list[Routing] = []
@@ -228,6 +268,9 @@ class Answering:
             self._on_failed,
         )
         self.routings.append(routing)
+        if self._capacity is not None:
+            for place in self._queued:
+                await self._capacity.withdraw(place, self._tenant)
         return reply
 
     async def aclose(self) -> None:
@@ -240,10 +283,25 @@ class Answering:
         own = request.model_copy(
             update={"route": candidate.route, "max_output_tokens": min(request.max_output_tokens, most)}
         )
-        async with self._accounts.opened(self._tenant, candidate.route, chat) as provider:
-            reply: ModelReply = await provider.generate(own, on_delta)
+
+        async def ask() -> ModelReply:
+            async with self._accounts.opened(self._tenant, candidate.route, chat) as provider:
+                return await provider.generate(own, on_delta)
+
+        reply = await (ask() if self._capacity is None else self._gated(self._capacity, own, ask))
         self._estimator.learn(own, reply.usage)
         return Answered(reply, _complaint(reply), reply.spent)
+
+    async def _gated(
+        self, capacity: Capacity, own: ModelRequest, ask: Callable[[], Awaitable[ModelReply]]
+    ) -> ModelReply:
+        place = await place_of(self._accounts, self._tenant, own.route)
+        tokens = (self._estimator.estimate(own), own.max_output_tokens)
+        try:
+            return await capacity.through(place, self._tenant, tokens, ask, _took)
+        except NotYet:
+            self._queued.append(place)
+            raise
 
     def _need(self, request: ModelRequest) -> Need:
         """Return what the request takes; the largest of the candidates' estimates counts."""

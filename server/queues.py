@@ -7,7 +7,7 @@ from engine.process.workflow import ProcessWorkflow
 
 WORKFLOWS = [AgentWorkflow, ProcessWorkflow, IntakeWorkflow, InteractionWorkflow]
 
-SLOTS: dict[str, int] = {"engine": 100, "tools": 50, "content": 2, "model": 500}
+SLOTS: dict[str, int] = {"engine": 100, "tools": 50, "content": 2, "model": 500, "scripts": 2}
 """How many activities of a kind one process carries at once; extraction is CPU work, the others mostly wait. Model
 calls only wait, and each account's own limits stand in front of them: one slow provider leaves slots for the others."""
 

@@ -56,15 +56,18 @@ async def serve(loaded: Loaded, *, ready: Callable[[Platform], None] | None = No
 
 
 @asynccontextmanager
-async def running(settings: Settings, folder: DataFolder, listener: socket.socket) -> AsyncGenerator[Platform]:
-    """Run every part of the server while the block runs."""
+async def running(
+    settings: Settings, folder: DataFolder, listener: socket.socket, *, working: bool = True
+) -> AsyncGenerator[Platform]:
+    """Run every part of the server while the block runs. `working` false leaves the work to workers of their own."""
     async with AsyncExitStack() as stack:
         if settings.temporal.mode == "embedded":
             await stack.enter_async_context(EmbeddedTemporal(settings.temporal, folder))
         platform = await stack.enter_async_context(open_platform(settings, folder))
         hub, database = platform.hub, platform.database
         await stack.enter_async_context(linked(hub, database, platform.keys, folder, serves=True))
-        await stack.enter_async_context(workers(platform))
+        if working:
+            await stack.enter_async_context(workers(platform))
         await stack.enter_async_context(_background(_reconcile(platform)))
         mcp = make_mcp_server(platform)
         await stack.enter_async_context(_http(platform, mcp, listener))

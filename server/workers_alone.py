@@ -4,6 +4,7 @@ import asyncio
 import signal
 
 from server.data_folder import open_data_folder
+from server.hub_links import linked
 from server.platform import open_platform
 from server.serve import register_scripts
 from server.settings_sources import Loaded
@@ -16,5 +17,10 @@ async def work(loaded: Loaded) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     register_scripts(loaded.settings)
-    async with open_platform(loaded.settings, open_data_folder(loaded.settings.data)) as platform, workers(platform):
+    folder = open_data_folder(loaded.settings.data)
+    async with (
+        open_platform(loaded.settings, folder) as platform,
+        linked(platform.hub, platform.database, platform.keys, folder, serves=False),
+        workers(platform),
+    ):
         await stop.wait()

@@ -27,8 +27,8 @@ from server.mcp.replies import failure, success
 from server.mcp.session import connection_of, has_session
 from server.mcp.task_forms import able, ask, read
 from server.mcp.watch import watch_runs
-from skills.runs import Answered, answered, is_answer, may_answer, meant_task
 from skills.services import ToolContext
+from skills.tasks import Answered, answered, is_answer, may_answer, meant_task
 from skills.toolbox import Resolved
 
 logger = logging.getLogger(__name__)

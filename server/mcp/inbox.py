@@ -12,8 +12,8 @@ from server.mcp.house import Call, House, principal_of
 from server.mcp.provider import Changes
 from server.mcp.resources import Form, Forms, Values, no_such_resource
 from server.mcp.watch import watch_runs
-from skills.runs import open_task
 from skills.services import ToolContext
+from skills.tasks import open_task
 
 INBOX = "task://inbox"
 MOST = 500

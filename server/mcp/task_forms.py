@@ -17,6 +17,7 @@ from engine.runs import Task
 from engine.values import Principal, new_id
 from server.mcp.house import Call
 from server.mcp.session import has_session
+from skills.tasks import progress
 
 PLAIN = frozenset({"string", "number", "integer", "boolean"})
 MAX_MESSAGE = 4_000
@@ -73,7 +74,8 @@ def read(task: Task, content: Mapping[str, Any], by: Principal) -> TaskAnswer:
 
 
 def _message(task: Task) -> str:
-    said = f"{task.title}\n\n{task.description}".strip()
+    until = f"Until {task.deadline.isoformat(timespec='minutes')}" if task.deadline is not None else ""
+    said = "\n\n".join(part for part in (task.title, task.description, progress(task), until) if part)
     return said if len(said) <= MAX_MESSAGE else said[: MAX_MESSAGE - 1] + "…"
 
 

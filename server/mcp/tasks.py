@@ -31,7 +31,7 @@ from server.mcp.sealing import run_of_task, signed_task
 from server.mcp.task_forms import able, ask, read
 from server.mcp.watch import watch_runs
 from skills.running import MAX_CHARS
-from skills.runs import may_answer
+from skills.tasks import may_answer
 
 TASKS = "io.modelcontextprotocol/tasks"
 RECONCILED = "reconciled/status"

@@ -12,6 +12,7 @@ from engine.runs import Task
 from server.json_types import single_type
 from server.pages.layout import facts, moment, page
 from server.pages.markup import Html, element, joined
+from skills.tasks import progress
 
 VALUE = "value."
 """Leads the names of the fields that make up the answer's values."""
@@ -43,6 +44,9 @@ def task_card(task: Task, *, back: str = "/inbox", filled: Mapping[str, str] | N
                 ("Run", element("a", task.run_id, href=f"/runs/{quote(task.run_id)}")),
                 ("Since", moment(task.created_at)),
                 ("Until", moment(task.deadline)),
+                ("For", task.seat.in_words()),
+                ("Agreement", progress(task)),
+                ("Claimed by", task.claimed_by),
                 ("Answered by", task.answered_by),
             ]
         )

@@ -16,7 +16,8 @@ def page(title: str, *content: Child, user: str = "", script: bool = False) -> s
     ]
     if script:
         head.append(element("script", type="module", src="/static/run.js"))
-    links = joined(element("a", "Runs", href="/runs"), element("a", "Inbox", href="/inbox"))
+    places = (("Runs", "/runs"), ("Inbox", "/inbox"), ("Capacity", "/capacity"))
+    links = joined(*(element("a", name, href=path) for name, path in places))
     bar = element("header", element("strong", "Upstairs"), element("nav", links), element("span", user, class_="user"))
     body = element("body", bar, element("main", element("h1", title), *content))
     return f"<!doctype html>{element('html', element('head', *head), body, lang='en')}"

@@ -31,7 +31,27 @@ function badge(word) {
 let shown = "";
 let text = "";
 
+// What was streamed before this place (turn, attempt, offset) is settled by an event of the log.
+let settled = [0, 0, 0];
+
+function settles(event) {
+  const data = event.data;
+  if (event.type === "turn.finished") settled = [data.turn + 1, 0, 0];
+  else if (event.type === "turn.restarted") settled = [data.turn, data.attempt, data.offset ?? 0];
+  else return;
+  settle();
+}
+
+function isSettled(piece) {
+  const place = [piece.turn, piece.attempt, piece.offset];
+  const differs = place.findIndex((number, at) => number !== settled[at]);
+  return differs >= 0 && place[differs] < settled[differs];
+}
+
 function delta(piece) {
+  if (isSettled(piece)) return;
+  // The turn is told again from its start, or a part of it is lost: what is shown of it goes.
+  if (piece.type === "turn.retold" || piece.type === "turn.gap") settle();
   if (piece.type !== "text.delta") return;
   const place = `${piece.turn}/${piece.attempt}`;
   if (place !== shown) text = "";
@@ -53,7 +73,7 @@ if (log && log.dataset.stream) {
     const event = JSON.parse(message.data);
     append(event);
     if (event.type === "run.status") badge(event.data.status);
-    if (event.type === "turn.finished") settle();
+    settles(event);
     // A task opened or closed changes the form on the page, which the server renders.
     if (event.type === "run.status" && event.data.status === "waiting") location.reload();
   };
