@@ -31,6 +31,7 @@ start_postgres() {
 }
 
 "$(dirname "$0")/clients.sh" || echo "not every client could be installed: the tests that need it are skipped"
+"$(dirname "$0")/peers.sh" ${REAL_MODEL_FOR_TESTS:+--cache} || echo "not every peer could be installed: the tests that need it are skipped"
 "$(dirname "$0")/chromium.sh" >/dev/null && "$(dirname "$0")/apps-host.sh" || true
 [ -n "${POSTGRES_FOR_TESTS:-}" ] || start_postgres || true
 "$@"

@@ -12,6 +12,8 @@ from tests.engine.verify_changes import (
     branch,
     foreach,
     guard,
+    scripted,
+    undone,
     var,
 )
 
@@ -100,4 +102,24 @@ CASES: list[tuple[str, Changes, Changes]] = [
     ("escalation_never", {f"{APPROVE}/escalate/0/after": "P3D"}, {}),
     ("after_end", {"/nodes/done/next": [{"to": "rejected"}]}, {}),
     ("after_end", {"/nodes/done/writes": ["payment"]}, {}),
+    ("compensation_end", undone(), undone({"type": "tool", "tool": "refund"}, by="undo")),
+    ("compensation_end", undone({"type": "end"}, by="undo"), undone({"type": "tool", "tool": "refund"}, by="undo")),
+    (
+        "compensation_nested",
+        undone({"type": "tool", "tool": "refund", "compensate": "pay"}, by="undo"),
+        undone({"type": "tool", "tool": "refund"}, by="undo"),
+    ),
+    (
+        "compensation_next",
+        undone({"type": "tool", "tool": "refund", "next": [{"to": "done"}]}, by="undo"),
+        undone({"type": "tool", "tool": "refund"}, by="undo"),
+    ),
+    (
+        "read_before_assigned",
+        undone({"type": "tool", "tool": "refund", "input": {"id": {"var": "approval"}}}, by="undo"),
+        undone({"type": "tool", "tool": "refund", "input": {"id": {"var": "payment"}}}, by="undo"),
+    ),
+    ("script_syntax", scripted("{'payment': 1"), scripted("{'payment': 1}")),
+    ("script_value", scripted("payment = 1"), scripted("payment = 1\n{'payment': payment}")),
+    ("script_name", scripted("{'payment': 1}", **{"a-b": 1}), scripted("{'payment': 1}", a_b=1)),
 ]

@@ -104,3 +104,14 @@ def var(name: str) -> Changes:
 
 
 COMPLETE = {"type": "string", "enum": ["low", "high"]}
+
+
+def undone(node: Any = None, by: str = "pay") -> Changes:
+    """Return a payment that `node`, of the name `by`, undoes; without one it undoes itself."""
+    changes: Changes = {f"{PAY}/compensate": by}
+    return changes if node is None else {**changes, f"/nodes/{by}": node}
+
+
+def scripted(code: str, **values: Any) -> Changes:
+    """Return a script in the place of the payment."""
+    return {PAY: {"type": "script", "code": code, "input": values, "writes": ["payment"], "next": DONE}}

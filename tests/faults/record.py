@@ -12,7 +12,7 @@ from tests.faults.house import FaultHouse, Row
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(?:Z|\+00:00)?")
 FRESH_IDS = re.compile(r"\b(exe|pay)_[0-9a-z]{16,26}\b")
-OF_THE_ATTEMPT = ("usage", "request_id", "diagnostics", "seen")
+OF_THE_ATTEMPT = ("usage", "cache", "request_id", "diagnostics", "seen")
 """What belongs to one request to a model: its cache is cold after a restart, and the log tells of the restart."""
 
 RESTARTED = "turn.restarted"
@@ -93,13 +93,16 @@ def ordered(entries: Sequence[Any]) -> list[Any]:
     return found
 
 
+def _of_a_call(event: Any) -> bool:
+    return event[0].startswith("tool.") or event[1].get("role") == "tool"
+
+
 def side_by_side(events: Sequence[Any]) -> list[Any]:
     """Return events with the calls of each turn sorted: they run side by side."""
     found: list[Any] = []
-    for _, stretch in groupby(events, lambda event: event[0] == "tool.started" or event[1].get("role") == "tool"):
-        calls = list(stretch)
-        called = calls[0][0] == "tool.started"
-        found += sorted(calls, key=lambda event: json.dumps(event, sort_keys=True)) if called else calls
+    for called, stretch in groupby(events, _of_a_call):
+        entries = list(stretch)
+        found += sorted(entries, key=lambda event: json.dumps(event, sort_keys=True)) if called else entries
     return found
 
 
