@@ -79,14 +79,12 @@ class Sandbox:
             Unavailable: no interpreter was free, or none could be started.
         """
         printed = _Printed()
-        session = self._session(
-            name, seconds, os_policy={"datetime": at, "sleep": "zero", "random_start": {"seed": seed}}
-        )
-        try:
-            async with session as opened:
+        policy: monty.OSPolicy = {"datetime": at, "sleep": "zero", "random_start": {"seed": seed}}
+        async with self._session(name, seconds, os_policy=policy) as opened:
+            try:
                 result = await opened.feed_run(code, inputs=dict(values), print_callback=printed)
-        except (monty.MontyError, TimeoutError) as error:
-            raise _problem(error, seconds) from error
+            except monty.MontyError as error:
+                raise _problem(error, seconds) from error
         return Ran(value=_json(result), printed=printed.text)
 
     async def check(self, code: str, names: Sequence[str], *, name: str) -> Sequence[Flaw]:

@@ -215,12 +215,12 @@ async def test_a_kept_event_goes_along_when_a_run_moves_on_to_another_version(
     house.definitions |= {"order@1": order(start="gate"), "order@2": order(start="gate")}
     run = await house.start(alice, order(start="gate"), {"number": "G1"})
     (task,) = await house.asked(alice, run)
-    await send(house, alice, {"amount": 8}, match={"order": "G1"}, run_id=run.run_id, key="early")
+    await send(house, alice, {"amount": 8}, match={"order": "G1"}, run_id=run.run_id, key="ahead")
     await house.control.control(alice, run.run_id, Control(action="migrate", by=alice, target="2"))
     asked = task
     while asked.task_id == task.task_id:
         (asked,) = await house.asked(alice, run)
-    repeated = SendEvent(name="payment", payload={"amount": 8}, match={"order": "G1"}, run_id=run.run_id, key="early")
+    repeated = SendEvent(name="payment", payload={"amount": 8}, match={"order": "G1"}, run_id=run.run_id, key="ahead")
     assert (await house.control.send_event(alice, repeated)).kept == (run.run_id,)
     await house.decide(fay, run, "yes")
     assert (await house.finished(alice, run)).result == {"outcome": "paid", "output": 8}

@@ -173,7 +173,7 @@ def test_a_patch_leads_from_one_context_to_the_other_and_says_replace_where_a_ke
     ]
     assert apply_patch(before, patch) == after
     assert before["gone"] is None, "what was given stays as it is"
-    deep = [{"op": "add", "path": "/b~1c/d/-", "value": 3}, {"op": "remove", "path": "/b~1c/d/0"}]
+    deep: list[JsonValue] = [{"op": "add", "path": "/b~1c/d/-", "value": 3}, {"op": "remove", "path": "/b~1c/d/0"}]
     assert apply_patch(before, deep)["b/c"] == {"d": [2, 3]}
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import anyio
 import pytest
+from pydantic import JsonValue
 
 from engine.errors import Exhausted, Invalid, Problem
 from engine.process.definition import parse_definition
@@ -57,7 +58,7 @@ async def run(sandbox: Sandbox, code: str, seconds: float = 2.0, **values: int) 
 
 
 async def test_a_script_computes_its_writes_from_its_input(house: EngineHouse, alice: Principal) -> None:
-    lines = [{"price": 2.5, "count": 2}, {"price": 1, "count": 3}]
+    lines: JsonValue = [{"price": 2.5, "count": 2}, {"price": 1, "count": 3}]
     ended = await house.finished(alice, await house.start(alice, TOTAL, {"lines": lines}))
     assert ended.result == {"outcome": "done", "output": 8.0}, ended.error
     (record,) = [one for one in await house.store.audit(alice, ended.run_id) if one.node == "add"]

@@ -3,6 +3,7 @@
 import pytest
 
 from engine.ports import Control, RunFilter
+from engine.process.messages import SendEvent
 from engine.runs import Run
 from engine.values import Principal
 from tests.server.engine_house import EngineHouse
@@ -186,3 +187,48 @@ async def test_a_retry_of_the_node_starts_another_child(house: EngineHouse, alic
     assert run.result == {"outcome": "sold", "output": "priced at 9"}
     children = await house.store.list(alice, RunFilter(parent_id=run.run_id))
     assert sorted(child.status for child in children) == ["completed", "failed"]
+
+
+RACE = """
+format: 1
+process: race
+context:
+  schema:
+    type: object
+    additionalProperties: false
+    properties: {price: {type: number}, x: {type: number}, y: {type: number}}
+start: race
+nodes:
+  race:
+    type: branch
+    take: every
+    join: {at_least: 2}
+    arms:
+      - name: ask
+        body: {start: ask, nodes: {ask: {type: process, process: pricing@2, input: {amount: 500}, writes: [price]}}}
+      - name: x
+        body: {start: x, nodes: {x: {type: script, code: "{'x': 1}", writes: [x]}}}
+      - name: y
+        body:
+          start: wait
+          nodes:
+            wait: {type: wait, event: {name: go}, deadline: P1D, on_timeout: {to: y}, next: [{to: y}]}
+            y: {type: script, code: "{'y': 2}", writes: [y]}
+    next: [{to: done}]
+  done: {type: end, outcome: done, output: {"+": [{var: x}, {var: y}]}}
+"""
+
+
+async def test_a_child_in_an_arm_that_lost_is_cancelled_before_the_run_goes_on(
+    house: EngineHouse, alice: Principal
+) -> None:
+    family(house)
+    run = await house.start(alice, RACE)
+    await house.asked(alice, run)
+    await house.control.send_event(alice, SendEvent(name="go", run_id=run.run_id))
+    run = await house.finished(alice, run)
+    assert run.result == {"outcome": "done", "output": 3}, run.error
+    child = await child_of(house, alice, run)
+    assert child.status == "cancelled"
+    (task,) = await house.store.tasks(alice, run_id=child.run_id, status="cancelled")
+    assert task.title == "Sell for 7?"
