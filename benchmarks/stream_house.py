@@ -51,9 +51,8 @@ class House:
     local: LocalClient
     pids: dict[str, int]
 
-    async def start(self, tokens: int, rate: int) -> str:
-        """Start an agent that has the model say `tokens`; return its run's id."""
-        task = f"{tokens} tokens at {rate}/s"
+    async def start(self, task: str) -> str:
+        """Start an agent that hands `task` to the model; return its run's id."""
         given: dict[str, Any] = {"task": task, "model": "clock", "skills": [], "tools": [], "approval": "full"}
         return str((await asyncio.to_thread(self.local.call, "start_agent", given))["run_id"])
 

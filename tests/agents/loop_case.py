@@ -57,7 +57,8 @@ class Case:
     closing: bool = False
     said: int = 0
     paused: bool = False
-    turns_while_paused: int = 0
+    turns_left: int = 0
+    error: str = ""
     status: str = "running"
     wrong: list[str] = field(default_factory=lambda: [])
     moved: asyncio.Event = field(default_factory=asyncio.Event)

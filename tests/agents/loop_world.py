@@ -56,6 +56,7 @@ from tests.agents.loop_case import NOW, Case, check_allowed, ran, replied
 
 ALICE = Principal(tenant="local", subject="alice", roles=frozenset({"operator"}))
 PATIENCE_S = 30
+TOOLS_GONE = "the tools are gone"
 AT_ONCE = timedelta(milliseconds=1)
 
 
@@ -104,6 +105,9 @@ class World:
             one.outcome.set_result(made)
         while one in case.pending:
             await asyncio.sleep(0)
+        if case.paused and not case.ended and case.handle is not None:
+            # Nothing follows that could be waited for: the answer to a query says that the workflow has gone on.
+            await case.handle.query("status")
         await self.settled(case)
         return True
 
@@ -134,7 +138,9 @@ class World:
         if control.action == "approval" and control.approval is not None and refused is None:
             case.mode = control.approval
         if control.action == "pause" and refused is None:
-            case.paused, case.turns_while_paused = True, 0
+            # A turn that was ordered just before may still begin, but no other one.
+            under_way = any(isinstance(one.order, TurnOrder) for one in case.pending)
+            case.paused, case.turns_left = True, 0 if under_way else 1
         await self.settled(case)
         return refused
 
@@ -185,6 +191,8 @@ class World:
             await asyncio.gather(case.handle.result(), return_exceptions=True)
             for one in case.pending:
                 one.outcome.cancel()
+        if TOOLS_GONE in case.error:
+            case.wrong.append("a tool that failed has ended the run")
         if case.tasks and case.status == "completed":
             case.wrong.append("the run is completed and still asks")
         if case.status == "completed" and not case.closing and case.said > case.seen:
@@ -240,7 +248,7 @@ def activities(world: dict[str, Case]) -> list[Callable[..., Awaitable[Any]]]:
         for closed in change.closed:
             case.tasks.pop(closed.task_id, None)
         if change.status is not None:
-            case.status = change.status
+            case.status, case.error = change.status, change.error or ""
         if case.ended:
             case.tasks.clear()
         case.moved.set()
@@ -262,8 +270,8 @@ def activities(world: dict[str, Case]) -> list[Callable[..., Awaitable[Any]]]:
         if case.ended:
             case.wrong.append(f"turn {order.turn} began after the end")
         if case.paused:
-            case.turns_while_paused += 1
-            if case.turns_while_paused > 1 and activity.info().attempt == 1:
+            case.turns_left -= activity.info().attempt == 1
+            if case.turns_left < 0:
                 case.wrong.append(f"turn {order.turn} began while the run was paused")
         case.seen, case.closing = len(case.events), order.closing
         return await case.wait(order)

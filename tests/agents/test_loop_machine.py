@@ -18,7 +18,7 @@ from engine.ports import AgentToolCalls, ApprovalMode, CallRef, Control, Reviewe
 from engine.runs import TERMINAL
 from engine.values import Budget
 from tests.agents.loop_case import Case, ran, replied
-from tests.agents.loop_world import ALICE, World, lasting, loop_world, passing
+from tests.agents.loop_world import ALICE, TOOLS_GONE, World, lasting, loop_world, passing
 
 Drawn = tuple[str, str, str]
 
@@ -93,7 +93,7 @@ class Loop(RuleBasedStateMachine):
             # A worker may die after it has recorded what its tools gave.
             if recorded:
                 ran(self.case, order, "ok", 1)
-            return lasting("gone for good") if lasts else passing("gone for a moment")
+            return lasting(TOOLS_GONE) if lasts else passing("gone for a moment")
 
         self.portal.call(self.world.settle, self.case, AgentToolCalls, crash, which)
 

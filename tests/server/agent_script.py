@@ -75,4 +75,4 @@ def chief(request: ModelRequest) -> ScriptedReply:
     if turns == 1:
         return calls(("wait_subagents", {}))
     told = json.loads(request.messages[-1].parts[-1].text)  # type: ignore[union-attr]
-    return ScriptedReply(text=", ".join(f"{one['name']}: {one['result']}" for one in told["subagents"]))
+    return ScriptedReply(text=", ".join(sorted(f"{one['name']}: {one['result']}" for one in told["subagents"])))

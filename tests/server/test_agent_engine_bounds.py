@@ -31,7 +31,6 @@ from tests.server.agent_house import (
 
 pytestmark = pytest.mark.anyio
 
-ADD = calling(call("desk.add", {"a": 1, "b": 2}))
 SUM = {
     "type": "object",
     "properties": {"sum": {"type": "integer"}},

@@ -36,6 +36,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._passed = 0.0
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         super().__init__(selector)
+        # The loop's own of 1e-9 is lost in the rounding after 97 days, and a timer that is due would never be taken.
+        self._clock_resolution = LEAST_STEP
 
     def time(self) -> float:
         """Return the seconds that have passed."""

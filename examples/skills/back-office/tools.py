@@ -1,7 +1,7 @@
 """The registers of the example: what systems outside would know and do, kept in one SQLite file.
 
-`UPSTAIRS_EXAMPLE_REGISTERS` names the file, else it lies in the temporary folder. Every change is keyed by the call that
-made it, so that a repeated call changes nothing and answers alike.
+`UPSTAIRS_EXAMPLE_REGISTERS` names the file, else it lies in the temporary folder. Every change is keyed by the call
+that made it, so that a repeated call changes nothing and answers alike.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from skills.tool import tool
 REGISTERS = "UPSTAIRS_EXAMPLE_REGISTERS"
 
 Register = Literal[
-    "credit", "sanctions", "bank", "suppliers", "loans", "claims", "contracts", "staff", "access", "equipment", "payroll",
-    "incidents", "erasures", "publications",
+    "credit", "sanctions", "bank", "suppliers", "loans", "claims", "contracts", "staff", "access", "equipment",
+    "payroll", "incidents", "erasures", "publications",
 ]  # fmt: skip
 
 Subject = Annotated[str, Field(description="whom or what it is about, by name or number", min_length=1, max_length=200)]
