@@ -58,6 +58,7 @@ class Case:
     said: int = 0
     paused: bool = False
     turns_left: int = 0
+    held: set[tuple[int, str]] = field(default_factory=lambda: set())
     error: str = ""
     status: str = "running"
     wrong: list[str] = field(default_factory=lambda: [])
@@ -146,6 +147,8 @@ def ran(case: Case, order: AgentToolCalls, outcome: str, result: int) -> AgentTo
 def check_allowed(case: Case, turn: int, call: CallRef) -> None:
     """Write down a call that is made although nobody allowed it."""
     key = (turn, call.call_id)
+    if case.paused and key in case.held:
+        case.wrong.append(f"{call.tool} of turn {turn} was allowed while the run was paused and is made")
     if key in case.denied:
         case.wrong.append(f"{call.tool} of turn {turn} was denied and is made")
     if call.effect == "always_ask" and key not in case.allowed:

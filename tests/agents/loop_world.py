@@ -134,6 +134,7 @@ class World:
             case.modes.add(control.approval)
         if control.action == "resume":
             case.paused = False
+            case.held.clear()
         refused = await self.update(case, "control", control)
         if control.action == "approval" and control.approval is not None and refused is None:
             case.mode = control.approval
@@ -168,6 +169,8 @@ class World:
         if decision == "allow_for_run":
             wanted = next(one for one in case.calls[call[0]] if one.call_id == call[1])
             case.granted.add((wanted.tool, wanted.target))
+        if case.paused:
+            case.held.add(call)
         if decision == "deny":
             case.denied.add(call)
         first = await self.update(case, "answer", answer)
@@ -181,6 +184,7 @@ class World:
         """Bring the run to its end by plain answers, then look at what is left."""
         with anyio.fail_after(PATIENCE_S):
             while not case.ended:
+                await self.settled(case)
                 if case.paused:
                     await self.control(case, Control(action="resume", by=ALICE))
                 await self.settle(case, TurnOrder, partial(replied, case, finish="done", calls=()))

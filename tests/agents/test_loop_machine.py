@@ -186,7 +186,7 @@ def explore(world: tuple[BlockingPortal, World], examples: int) -> None:
 def test_whatever_happens_each_call_is_answered_once_nothing_is_made_unallowed_and_the_run_ends(
     world: tuple[BlockingPortal, World],
 ) -> None:
-    explore(world, 40)
+    explore(world, 25)
 
 
 @pytest.mark.sweep

@@ -96,7 +96,11 @@ async def test_the_extensions_are_declared_where_they_can_be_used(served: Served
     ask = Modern(f"{served.url}/mcp")
     with anyio.fail_after(20):
         capabilities = (await ask("server/discover"))["result"]["capabilities"]
-        assert set(capabilities["extensions"]) == {"io.modelcontextprotocol/tasks", "io.modelcontextprotocol/skills"}
+        assert set(capabilities["extensions"]) == {
+            "io.modelcontextprotocol/tasks",
+            "io.modelcontextprotocol/skills",
+            "io.modelcontextprotocol/ui",
+        }
         async with served.mcp("legacy") as client:
             assert client.initialize_result is not None
             assert not client.initialize_result.capabilities.extensions

@@ -100,7 +100,8 @@ async def test_a_task_that_waits_for_a_person_outlives_its_server(tmp_path: Path
             ask = Modern(f"{url}/mcp", capabilities=ABLE, token=folder.token())
             requests = (await until(ask, task_id, "input_required"))["inputRequests"]
             (key,) = requests
-            assert requests[key]["params"]["message"] == "Pay 7?"
+            # The deadline follows the question, so that whoever is asked knows how long there is.
+            assert requests[key]["params"]["message"].startswith("Pay 7?\n\nUntil 20")
             content = {"decision": "approve", "note": "fine"}
             answered = await ask(
                 "tasks/update", taskId=task_id, inputResponses={key: {"action": "accept", "content": content}}
