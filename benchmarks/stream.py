@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import logging
-import math
 import os
 import platform as machine
 import tempfile
@@ -88,15 +87,15 @@ class Streams:
                 for _ in self.heard:
                     await self.spoke.get()
 
-    async def measured(self, seconds: float) -> Sample:
-        """Return the delays of all tokens sent in the next seconds, after a moment to settle."""
+    async def measured(self, seconds: float) -> Sample | None:
+        """Return the delays of all tokens sent in the next seconds, after a moment to settle; None if none came."""
         begin = time.monotonic() + WARM_S
         await asyncio.sleep(WARM_S + seconds)
         end = begin + seconds
         # What was sent at the end may still be on its way.
         await asyncio.sleep(WARM_S)
         delays = [delay for one in self.heard for delay in one.within(begin, end)]
-        return Sample(delays or [math.nan])
+        return Sample(delays) if delays else None
 
     async def close(self) -> None:
         """Stop reading."""
@@ -112,10 +111,10 @@ class Measured:
     `silent`: how many streams had no token at all.
     """
 
-    delays: Sample
+    delays: Sample | None
     silent: int
-    events: float
-    cores: float
+    events: Sample | None
+    cores: Sample
 
 
 async def _texts(house: House, run_id: str) -> AsyncGenerator[str]:
@@ -134,7 +133,7 @@ async def _side(house: House, streams: Streams, workflows: Sequence[str], second
     spoken = sum(len(one.moments) for one in streams.heard) - spoken
     added = sum([await house.history(name) for name in workflows]) - sum(events)
     silent = sum(not one.delays for one in streams.heard)
-    return Measured(delays, silent, added / max(1, spoken), cpu / lasted)
+    return Measured(delays, silent, Sample([added / spoken]) if spoken else None, Sample([cpu / lasted]))
 
 
 async def measure_ours(house: House, count: int, seconds: float, stops: int) -> tuple[Measured, Sample]:
@@ -208,13 +207,12 @@ def rows(count: int, ours: Measured, peer: Measured | None, stops: Sample) -> li
     name = f"workflow streams, {batch}/{cooldown} ms{silent}" if peer else ""
     missing = f", {ours.silent} silent" if ours.silent else ""
 
-    def one(value: float) -> Sample:
-        return Sample([value])
-
+    assert ours.delays is not None, "no token came; the log of the processes says why"
+    assert ours.events is not None
     return [
         Row(f"token to client, {streams}{missing}", "ms", ours.delays, name, peer and peer.delays, goal=MOST_ONE),
-        Row(f"history per token, {streams}", "events", one(ours.events), name, peer and one(peer.events), goal=0),
-        Row(f"all processes, {streams}", "cores", one(ours.cores), name, peer and one(peer.cores)),
+        Row(f"history per token, {streams}", "events", ours.events, name, peer and peer.events, goal=0),
+        Row(f"all processes, {streams}", "cores", ours.cores, name, peer and peer.cores),
         Row(f"stop to model call aborted, {streams}", "ms", stops, "", goal=MOST_STOP),
     ]
 

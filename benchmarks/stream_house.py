@@ -93,14 +93,14 @@ class House:
 
 
 @asynccontextmanager
-async def process(*command: str, log: Path) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """Run a Python module as a process while the block runs."""
+async def process(*command: str, log: Path, speaks: bool = False) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Run a Python module as a process while the block runs. `speaks`: its standard output is read."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("UPSTAIRS_")}
     with log.open("ab") as errors:
         running = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", *command),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if speaks else errors,
             stderr=errors,
             cwd=log.parent,
             env={**environment, "PYTHONPATH": str(ROOT)},
@@ -116,6 +116,9 @@ async def process(*command: str, log: Path) -> AsyncGenerator[asyncio.subprocess
         except TimeoutError:
             running.kill()
             await running.wait()
+        if running.stdout is not None:
+            # To its end, or the pipe outlives the event loop.
+            await running.stdout.read()
 
 
 async def until(look: Callable[[], Any], what: str) -> Any:
@@ -146,10 +149,11 @@ async def open_house(root: Path, workers: int) -> AsyncGenerator[House]:
     folder = open_data_folder(root)
     log = root / "processes.log"
     async with AsyncExitStack() as stack:
-        speaking = await stack.enter_async_context(process("benchmarks.stream_model", log=log))
+        speaking = await stack.enter_async_context(process("benchmarks.stream_model", log=log, speaks=True))
         assert speaking.stdout is not None
         model = Model(int(await speaking.stdout.readline()))
         listening = asyncio.ensure_future(_listen(model, speaking.stdout))
+        stack.push_async_callback(asyncio.wait, [listening])
         stack.callback(listening.cancel)
         (root / "upstairs.toml").write_text(SETTINGS.format(port=model.port))
         server = await stack.enter_async_context(process("benchmarks.stream_server", str(root), log=log))

@@ -16,7 +16,7 @@ from tests.faults.traps import set_trap
 
 pytestmark = pytest.mark.sweep
 
-EVENTS, CHANGES, MODEL_CALLS, EFFECTS = 50, 40, 7, 3
+EVENTS, CHANGES, MODEL_CALLS, EFFECTS = 45, 29, 7, 3
 """What the run and its agent have: events, transactions, calls of models, and effects whose intent is recorded."""
 
 PLACES = {
