@@ -26,7 +26,7 @@ from skills.services import Services, ToolContext
 from skills.toolbox import Ran, Resolved, Toolbox
 
 MAX_TARGET = 300
-LOOK_S = 0.5
+LOOK_S = 0.25
 """How often a call looks whether its run is over, where no hub tells it at once."""
 
 Done = TypeVar("Done")
