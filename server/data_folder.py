@@ -9,6 +9,7 @@ logs/                           what the parts say
 token                           the token that loopback HTTP needs
 format                          the number of this layout
 run/server.json, run/*.lock     the running server; empty after a clean stop
+run/hub.json, run/hub.sock      where its workers join it (`server.hub_socket`)
 ```
 Everything is made with rights for its owner only (0700, 0600): locally the folder is the boundary of trust.
 """

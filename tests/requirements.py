@@ -580,4 +580,24 @@ REQUIREMENTS: dict[str, Requirement] = {
             "server/test_demo.py::test_the_audit_chain_is_whole_and_names_who_decided",
         ),
     ),
+    "stream:resume": Requirement(
+        "a stream cut at any byte gives each number once; who comes during a turn is told it from its start",
+        "docs/events.md: Server-sent events",
+        (
+            "server/test_sse.py::test_cut_at_any_byte_and_taken_up_again_a_stream_gives_each_number_once_and_no_turn_in_pieces",
+            "server/test_sse.py::test_who_comes_back_during_a_turn_is_told_it_from_its_start_without_waiting_for_its_end",
+            "server/test_sse.py::test_all_doors_show_the_same_events_behind_the_same_numbers",
+        ),
+    ),
+    "stream:processes": Requirement(
+        "what a worker streams reaches the clients of the server, and a stop the worker, across processes and machines",
+        "docs/events.md: Between processes",
+        (
+            "server/test_hub_processes.py::test_what_a_worker_streams_reaches_a_client_of_the_server_and_a_stop_reaches_the_worker",
+            "server/test_hub_links.py::test_what_a_worker_streams_is_heard_by_the_readers_of_the_server_in_its_order",
+            "server/test_hub_links.py::test_a_change_wakes_who_waits_in_every_other_process",
+            "server/test_hub_links.py::test_who_does_not_hold_the_token_is_cut_off_and_hears_nothing",
+            "server/test_hub_links.py::test_a_notice_that_was_not_sealed_by_the_house_is_not_heard",
+        ),
+    ),
 }

@@ -112,6 +112,14 @@ async def test_a_change_wakes_who_waits_in_every_other_process(joins: Joins) -> 
         waiting.cancel()
 
 
+async def test_the_store_is_looked_at_often_only_while_nobody_tells_of_changes(joins: Joins) -> None:
+    server, worker = Hub(), Hub()
+    assert (server.look_s, worker.look_s) == (0.25, 0.25)
+    async with heard(joins, server, True), heard(joins, worker, False):
+        assert (server.look_s, worker.look_s) == (5.0, 5.0)
+    assert (server.look_s, worker.look_s) == (0.25, 0.25)
+
+
 async def test_a_server_that_comes_in_the_middle_of_a_turn_is_told_it_from_its_start(joins: Joins) -> None:
     worker = Hub()
     stream = TurnStream(worker, RUN, 2, 1)
