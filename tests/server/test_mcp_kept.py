@@ -14,14 +14,14 @@ from server.mcp.kept import SCHEME, SPACE, Kept
 pytestmark = pytest.mark.anyio
 
 TEXT = "all of it, " * 10_000
-NOW = datetime.now(UTC).timestamp()
+DAY = 86_400
 
 
 class Clock:
-    """A clock that stands where it was set."""
+    """A clock that stands where it was set; at first where the files of its test get their times from."""
 
     def __init__(self) -> None:
-        self.now = NOW
+        self.start = self.now = datetime.now(UTC).timestamp()
 
     def __call__(self) -> float:
         return self.now
@@ -66,11 +66,11 @@ async def test_a_text_goes_when_its_time_is_over_and_stays_while_it_is_used(
 ) -> None:
     kept, blobs = replica(tmp_path, keys, clock), Blobs(tmp_path, space=SPACE)
     key = (await kept.keep(alice, TEXT)).removeprefix(SCHEME)
-    clock.now = NOW + 3601
+    clock.now = clock.start + 3601
     with pytest.raises(NotFound):
         await kept.read(alice, key)
-    assert await blobs.purge(datetime.fromtimestamp(NOW - 60, UTC)) == 0
-    clock.now = NOW + 2 * 3600 + 700
+    assert await blobs.purge(datetime.fromtimestamp(clock.start - DAY, UTC)) == 0
+    clock.now = clock.start + DAY
     await kept.keep(alice, "something else")
     files = [path for path in (tmp_path / SPACE).rglob("*") if path.is_file()]
     assert [path.read_text() for path in files] == ["something else"]
