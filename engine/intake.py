@@ -10,13 +10,12 @@ from engine.ports import (
     IntakeReport,
     IntakeStep,
     IntakeTask,
-    StartedWorkflow,
     apply_change,
     extract_version,
     index_version,
     load_run,
 )
-from engine.runs import AuditDraft, Change, EventDraft, RunRef, RunStatus
+from engine.runs import AuditDraft, Change, EventDraft, RunRef, RunStatus, StartedWorkflow
 
 STEP_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5)
 

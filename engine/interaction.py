@@ -11,13 +11,12 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from engine.ports import (
     InteractionCall,
     InteractionResult,
-    StartedWorkflow,
     apply_change,
     load_run,
     run_interaction,
 )
 from engine.routes import ModelChoice
-from engine.runs import AuditDraft, Change
+from engine.runs import AuditDraft, Change, StartedWorkflow
 from engine.values import Value
 
 MODEL_RETRY = RetryPolicy(

@@ -6,7 +6,8 @@ from typing import Literal
 from engine.agent.family import Child, reserved
 from engine.agent.stuck import Ladder, Round
 from engine.people import Closed
-from engine.ports import AgentPlan, Left, StartedWorkflow
+from engine.ports import AgentPlan, Left
+from engine.runs import StartedWorkflow
 from engine.values import Budget, Spent, Value
 
 TURNS_PER_HISTORY = 50

@@ -15,7 +15,6 @@ from engine.ports import (
     Control,
     ProcessAddress,
     ProcessSnapshot,
-    StartedWorkflow,
     TaskAnswer,
     TaskMove,
     apply_change,
@@ -35,7 +34,7 @@ from engine.process.run.operations import ORDERS, check_order, context_change, g
 from engine.process.run.posts import Post, Posts
 from engine.process.run.supervision import check_steers
 from engine.process.run.support import not_carried_out
-from engine.runs import AuditDraft, Change, EventDraft, Run, RunRef, RunStatus
+from engine.runs import AuditDraft, Change, EventDraft, Run, RunRef, RunStatus, StartedWorkflow
 from engine.values import Budget, Empty, Spent, Value, digest
 
 
