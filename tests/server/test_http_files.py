@@ -18,9 +18,8 @@ from content.access import Access
 from content.database import Database
 from content.records import Filters
 from server.activities.intake import receive_file
-from server.http import make_app
 from tests.server.flat import TOKEN, Flat
-from tests.server.served import Served, serve
+from tests.server.served import Served
 
 pytestmark = pytest.mark.anyio
 
@@ -30,24 +29,10 @@ LIMIT = 80 * MIB
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def flat(database: Database, tmp_path: Path) -> Flat:
-    house = Flat(database, tmp_path, limits={"max_upload_bytes": LIMIT})
+def flat(sqlite: Database, tmp_path: Path) -> Flat:
+    house = Flat(sqlite, tmp_path, limits={"max_upload_bytes": LIMIT})
     house.services = replace(house.services, ingest=partial(receive_file, house.content, house.services.control))
     return house
-
-
-@pytest.fixture
-async def served(flat: Flat) -> AsyncGenerator[Served]:
-    async with serve(make_app(flat)) as running:
-        yield running
 
 
 def blobs(flat: Flat) -> list[Path]:

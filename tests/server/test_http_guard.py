@@ -3,30 +3,17 @@
 import contextlib
 import http.client
 import json
-from collections.abc import AsyncGenerator
-from pathlib import Path
 
 import anyio
 import pytest
 
-from content.database import Database
-from server.http import make_app
-from tests.server.flat import TOKEN, Flat
-from tests.server.served import Served, serve
+from tests.server.flat import TOKEN
+from tests.server.served import Served
 
 pytestmark = pytest.mark.anyio
 
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 FIND = {"name": "find_tools", "arguments": {"query": "count"}, "_meta": META}
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncGenerator[Served]:
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await database.migrate()
-    async with serve(make_app(Flat(database, tmp_path))) as running:
-        yield running
-    await database.close()
 
 
 def posted(served: Served, space: str, wrong: dict[str, str]) -> int:

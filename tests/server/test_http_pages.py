@@ -2,20 +2,16 @@
 
 import json
 import re
-from collections.abc import AsyncGenerator
-from pathlib import Path
 
 import anyio
 import httpx2
 import pytest
 
-from content.database import Database
 from engine.ports import TaskAnswer
 from engine.runs import Change
 from server.door import Door
-from server.http import make_app
 from tests.server.flat import Flat
-from tests.server.served import Served, serve
+from tests.server.served import Served
 
 pytestmark = pytest.mark.anyio
 
@@ -31,25 +27,6 @@ FORM = {
     },
     "required": ["amount"],
 }
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def flat(database: Database, tmp_path: Path) -> Flat:
-    return Flat(database, tmp_path)
-
-
-@pytest.fixture
-async def served(flat: Flat) -> AsyncGenerator[Served]:
-    async with serve(make_app(flat)) as running:
-        yield running
 
 
 async def let_in(served: Served, browser: httpx2.AsyncClient, path: str = "/runs", user: str | None = None) -> str:

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ import anyio
 import pytest
 
 from content.database import Database
-from server.http import make_app
 from server.mcp.apps import PAGE_OF
 from skills.catalogue import Catalogue
 from skills.core import CORE_TOOLS
 from skills.toolbox import Toolbox
 from tests.server.flat import Flat
 from tests.server.sdk import Modern, sdk_client
-from tests.server.served import ERAS, Era, Served, serve
+from tests.server.served import ERAS, Era, Served
 
 pytestmark = pytest.mark.anyio
 
@@ -30,15 +28,11 @@ TOKENS = 4_000
 
 
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncGenerator[Served]:
+def flat(sqlite: Database, tmp_path: Path) -> Flat:
     """The small house with the product's own tools and skills."""
-    database = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await database.migrate()
-    flat = Flat(database, tmp_path)
-    flat.toolbox = Toolbox(Catalogue.load(), CORE_TOOLS)
-    async with serve(make_app(flat)) as running:
-        yield running
-    await database.close()
+    house = Flat(sqlite, tmp_path)
+    house.toolbox = Toolbox(Catalogue.load(), CORE_TOOLS)
+    return house
 
 
 def page_of(tool: Any) -> str | None:

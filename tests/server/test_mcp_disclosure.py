@@ -3,8 +3,6 @@
 import contextlib
 import http.client
 import json
-from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,32 +10,11 @@ import mcp_types as types
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from content.database import Database
-from server.http import make_app
-from tests.server.flat import TOKEN, Flat
+from tests.server.flat import TOKEN
 from tests.server.sdk import sdk_client
-from tests.server.served import ERAS, Era, Served, serve
+from tests.server.served import ERAS, Era, Served
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def flat(database: Database, tmp_path: Path) -> Flat:
-    return Flat(database, tmp_path)
-
-
-@pytest.fixture
-async def served(flat: Flat) -> AsyncGenerator[Served]:
-    async with serve(make_app(flat)) as running:
-        yield running
 
 
 async def names(client: Any) -> list[str]:

@@ -1,7 +1,6 @@
 """Asking the person at the client in the middle of an ordinary call: in both eras, once, and never for long."""
 
 import json
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import pytest
 from content.database import Database
 from engine.runs import Answer, Run, Seat, TaskClosed
 from engine.values import Principal
-from server.http import make_app
 from server.mcp import asking
 from server.mcp.task_forms import ask
 from tests.server.flat import Flat
 from tests.server.sdk import Modern, sdk_client
-from tests.server.served import ERAS, Era, Served, serve
+from tests.server.served import ERAS, Era, Served
 
 pytestmark = pytest.mark.anyio
 
@@ -37,22 +35,8 @@ class Staffed(Flat):
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def flat(database: Database, tmp_path: Path) -> Flat:
-    return Staffed(database, tmp_path)
-
-
-@pytest.fixture
-async def served(flat: Flat) -> AsyncGenerator[Served]:
-    async with serve(make_app(flat)) as running:
-        yield running
+def flat(sqlite: Database, tmp_path: Path) -> Flat:
+    return Staffed(sqlite, tmp_path)
 
 
 @pytest.fixture

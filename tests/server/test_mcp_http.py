@@ -25,22 +25,8 @@ HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "app
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def flat(database: Database, tmp_path: Path) -> Flat:
-    return Flat(database, tmp_path, limits={"max_request_bytes": 1_000_000, "max_result_bytes": 100_000})
-
-
-@pytest.fixture
-async def served(flat: Flat) -> AsyncGenerator[Served]:
-    async with serve(make_app(flat)) as running:
-        yield running
+def flat(sqlite: Database, tmp_path: Path) -> Flat:
+    return Flat(sqlite, tmp_path, limits={"max_request_bytes": 1_000_000, "max_result_bytes": 100_000})
 
 
 def text_of(result: Any) -> str:

@@ -1,7 +1,6 @@
 """Content, prompts and process definitions as MCP resources and prompts, over real HTTP in both eras."""
 
 import json
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ from content.database import Database
 from content.passages import cut_passages
 from content.search import ContentSearch
 from content.structure import Block, Structure
-from server.http import make_app
 from tests.server.flat import Flat
-from tests.server.served import ERAS, Era, Served, serve
+from tests.server.served import ERAS, Era, Served
 
 pytestmark = pytest.mark.anyio
 
@@ -44,17 +42,9 @@ PROCESS = "name: invoice\nnodes: {}\n"
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def flat(database: Database, tmp_path: Path) -> Flat:
-    house = Flat(database, tmp_path, limits={"max_result_bytes": 2_000})
-    house.services = replace(house.services, search=ContentSearch(database).search)
+async def flat(sqlite: Database, tmp_path: Path) -> Flat:
+    house = Flat(sqlite, tmp_path, limits={"max_result_bytes": 2_000})
+    house.services = replace(house.services, search=ContentSearch(sqlite).search)
     await house.interactions.put_draft(house.me, "greeting", GREETING)
     await house.interactions.publish(house.me, "greeting")
     await house.interactions.put_draft(house.me, "greeting", ALWAYS, revision=1)
@@ -63,12 +53,6 @@ async def flat(database: Database, tmp_path: Path) -> Flat:
     await house.definitions.put_draft(house.me, "invoice", PROCESS)
     await house.definitions.publish(house.me, "invoice")
     return house
-
-
-@pytest.fixture
-async def served(flat: Flat) -> AsyncGenerator[Served]:
-    async with serve(make_app(flat)) as running:
-        yield running
 
 
 def text_of(message: types.PromptMessage) -> str:

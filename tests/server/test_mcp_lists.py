@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,25 +36,11 @@ START = b'"tools":['
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def flat(database: Database, tmp_path: Path) -> Flat:
+def flat(sqlite: Database, tmp_path: Path) -> Flat:
     """The small house with the tools of the product."""
-    house = Flat(database, tmp_path)
+    house = Flat(sqlite, tmp_path)
     house.toolbox = Toolbox(Catalogue.load(), CORE_TOOLS)
     return house
-
-
-@pytest.fixture
-async def served(flat: Flat) -> AsyncGenerator[Served]:
-    async with serve(make_app(flat)) as running:
-        yield running
 
 
 def tools_of(answer: bytes) -> bytes:

@@ -21,16 +21,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def served(database: Database, tmp_path: Path) -> AsyncGenerator[Served]:
-    house = Flat(database, tmp_path)
+async def served(sqlite: Database, tmp_path: Path) -> AsyncGenerator[Served]:
+    house = Flat(sqlite, tmp_path)
     folder = tmp_path / "skills" / "word-counting"
     (folder / "SKILL.md").write_bytes(b"\xef\xbb\xbf" + (folder / "SKILL.md").read_bytes().replace(b"\n", b"\r\n"))
     (folder / "guides").mkdir()

@@ -1,6 +1,5 @@
 """Being told of changes: `resources/subscribe` on sessions of older eras, `subscriptions/listen` since 2026-07-28."""
 
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from mcp.shared.subscriptions import PromptsListChanged, ResourceUpdated
 
 from content.database import Database
 from engine.runs import RunRef, TaskClosed
-from server.http import make_app
 from server.hub import Hub
 from server.mcp import watch
 from server.mcp.subscriptions import MAX_STREAMS, MAX_URIS
 from tests.server.flat import Flat
 from tests.server.sdk import Crowded, sdk_client
-from tests.server.served import ERAS, Era, Served, serve
+from tests.server.served import ERAS, Era, Served
 
 pytestmark = pytest.mark.anyio
 
@@ -28,22 +26,8 @@ INBOX = "task://inbox"
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def flat(database: Database, tmp_path: Path) -> Flat:
-    return Crowded(database, tmp_path)
-
-
-@pytest.fixture
-async def served(flat: Flat) -> AsyncGenerator[Served]:
-    async with serve(make_app(flat)) as running:
-        yield running
+def flat(sqlite: Database, tmp_path: Path) -> Flat:
+    return Crowded(sqlite, tmp_path)
 
 
 class Heard:
@@ -140,10 +124,10 @@ async def test_a_change_of_this_process_is_told_without_looking_for_it(
 
 
 async def test_what_another_process_changes_is_found_by_looking(
-    served: Served, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: Served, sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "LOOK_S", 0.05)
-    elsewhere = Flat(database, tmp_path)
+    elsewhere = Flat(sqlite, tmp_path)
     run = await elsewhere.run()
     with anyio.fail_after(20):
         async with (

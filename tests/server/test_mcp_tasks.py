@@ -15,13 +15,11 @@ import httpx2
 import pytest
 from anyio.abc import Process
 
-from content.database import Database
 from engine.ports import Control
 from engine.runs import Seat
-from server.http import make_app
 from tests.server.flat import Flat
 from tests.server.sdk import Modern
-from tests.server.served import Served, serve
+from tests.server.served import Served
 
 pytestmark = pytest.mark.anyio
 
@@ -34,25 +32,6 @@ FORM = {
     "required": ["amount"],
 }
 NESTED = {"type": "object", "properties": {"lines": {"type": "array", "items": {"type": "object"}}}}
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
-    opened = Database(f"sqlite:///{tmp_path / 'test.db'}")
-    await opened.migrate()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def flat(database: Database, tmp_path: Path) -> Flat:
-    return Flat(database, tmp_path)
-
-
-@pytest.fixture
-async def served(flat: Flat) -> AsyncGenerator[Served]:
-    async with serve(make_app(flat)) as running:
-        yield running
 
 
 def modern(served: Served, user: str | None = None, capabilities: dict[str, Any] = ABLE) -> Modern:
