@@ -43,10 +43,14 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+# Made once: `json.loads` makes a decoder for each call that names an option, and a stream has an event for each token.
+_STRICT = json.JSONDecoder(parse_constant=_no_constant)
+
+
 def strict_json(text: str) -> JsonValue:
     """Parse JSON by its grammar: no NaN, no Infinity, nothing before or after; `ValueError` otherwise."""
     try:
-        return cast(JsonValue, json.loads(text, parse_constant=_no_constant))
+        return cast(JsonValue, _STRICT.decode(text))
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 
