@@ -14,7 +14,7 @@ from server.mcp.house import Call, principal_of
 from server.mcp.replies import STARTED
 from server.mcp.tasks import TASKS
 from tests.conformance.inputs import NAME, elicit, given
-from tests.server.flat import Flat, RecordingControl
+from tests.server.flat import Flat, GatedControl
 
 Reply = types.CallToolResult | types.InputRequiredResult
 
@@ -31,7 +31,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 CONFIRM = {"type": "object", "properties": {"confirm": {"type": "boolean"}, "name": TEXT}}
 
 
-class JobControl(RecordingControl):
+class JobControl(GatedControl):
     """Ends a run when it is cancelled, and when the last of its questions is answered: it survives restarts."""
 
     async def control(self, principal: Principal, run_id: str, control: Control) -> Run:

@@ -36,6 +36,7 @@ from engine.process.definition import parse_definition
 from engine.runs import Run, StartRun
 from engine.transcript import Finish
 from engine.values import Principal, Spent
+from server.activities.foreach import foreach_activities
 from server.activities.guard import implements
 from server.activities.moves import Pinned, move_activities
 from server.activities.runs import run_activities
@@ -71,6 +72,7 @@ class EngineHouse:
     definitions: dict[str, str] = field(default_factory=lambda: {})
     answers: dict[str, Answering] = field(default_factory=lambda: {})
     tools: dict[str, Calling] = field(default_factory=lambda: {})
+    objects: dict[str, bytes] = field(default_factory=lambda: {})
     scripts: Scripts = field(default_factory=Scripts)
 
     async def start(self, principal: Principal, definition: str, input: dict[str, JsonValue] | None = None) -> Run:
@@ -151,9 +153,15 @@ class EngineHouse:
                 raise NotFound(f"there is no process {address}")
             return Pinned(name, version or "1", parse_definition(text))
 
+        async def source(principal: Principal, object_id: str) -> bytes:
+            if object_id not in self.objects:
+                raise NotFound(f"there is no object {object_id}")
+            return self.objects[object_id]
+
         return [
             *run_activities(self.store),
             *move_activities(self.store, find),
+            *foreach_activities(self.store, source),
             *script_activities(self.scripts),
             load,
             interact,

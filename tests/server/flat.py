@@ -1,6 +1,6 @@
 """A small house for the doors: the real run store, toolbox and hub, a skill of its own, a control that records."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -12,20 +12,15 @@ from content.database import Database
 from content.definitions import ProcessDefinitions
 from content.interactions import Interactions
 from content.objects import ContentStore
-from engine.errors import Conflict, Denied, Invalid, NotFound
-from engine.ports import Control, Say, TaskAnswer, TaskMove
+from engine.errors import NotFound
 from engine.process.findings import Finding
-from engine.process.messages import EventSent, SendEvent
 from engine.runs import (
-    Answer,
     AuditDraft,
     Change,
     EventDraft,
     Run,
     Seat,
     StartRun,
-    Task,
-    TaskClosed,
     TaskDraft,
 )
 from engine.values import PLATFORM_ROLES, Principal
@@ -40,6 +35,7 @@ from skills.services import Services, ToolContext
 from skills.tasks import answer_run
 from skills.tool import AnyTool, tool
 from skills.toolbox import Toolbox
+from tests.store_control import StoreControl
 
 TOKEN = "the-token-of-the-data-folder-0123456789abcdef"
 
@@ -104,11 +100,9 @@ CORE: tuple[AnyTool, ...] = tuple(
 
 
 @dataclass
-class RecordingControl:
-    """Starts and answers in the store alone, without workflows; `gate` holds starts up until it is set."""
+class GatedControl(StoreControl):
+    """Holds starts up until `gate` is set, and tells when one has begun and ended."""
 
-    runs: SqlRunStore
-    said: list[Any] = field(default_factory=lambda: [])
     gate: anyio.Event | None = None
     begun: anyio.Event | None = None
     ended: anyio.Event | None = None
@@ -118,43 +112,10 @@ class RecordingControl:
             self.begun.set()
         if self.gate is not None:
             await self.gate.wait()
-        run, _ = await self.runs.create(principal, start)
+        run = await super().start(principal, start)
         if self.ended is not None:
             self.ended.set()
         return run
-
-    async def answer(self, principal: Principal, task_id: str, answer: TaskAnswer) -> Task:
-        task = await self.runs.task(principal, task_id)
-        if principal.kind == "agent" or not task.seat.admits(principal):
-            raise Denied(f"{principal.subject} does not hold the seat")
-        if task.status != "open":
-            raise Conflict(f"already decided by {task.answered_by}")
-        if task.decisions and answer.decision not in task.decisions:
-            raise Invalid(f"decision {answer.decision!r} is not one of {', '.join(task.decisions)}")
-        self.said.append(answer)
-        run = await self.runs.get(principal, task.run_id)
-        closed = TaskClosed(
-            task_id=task_id,
-            status="answered",
-            answer=Answer(decision=answer.decision, values=answer.values, comment=answer.comment),
-            by=principal.subject,
-        )
-        await self.runs.apply(Change(run=run.ref, key=f"close/{task_id}", closed=(closed,)))
-        return await self.runs.task(principal, task_id)
-
-    async def move_task(self, principal: Principal, move: TaskMove) -> Task:
-        return await self.runs.task(principal, move.task_id)
-
-    async def send_event(self, principal: Principal, event: SendEvent) -> EventSent:
-        return EventSent(key=event.key or event.name)
-
-    async def control(self, principal: Principal, run_id: str, control: Control) -> Run:
-        self.said.append(control)
-        return await self.runs.get(principal, run_id)
-
-    async def say(self, principal: Principal, run_id: str, say: Say) -> Run:
-        self.said.append(say)
-        return await self.runs.get(principal, run_id)
 
 
 async def accept_any(principal: Principal, text: str) -> tuple[Finding, ...]:
@@ -169,7 +130,7 @@ class Flat:
     token = TOKEN
 
     def __init__(
-        self, database: Database, folder: Path, *, control: type[RecordingControl] = RecordingControl, **settings: Any
+        self, database: Database, folder: Path, *, control: type[GatedControl] = GatedControl, **settings: Any
     ) -> None:
         skill = folder / "skills" / "word-counting"
         skill.mkdir(parents=True, exist_ok=True)

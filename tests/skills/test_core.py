@@ -255,7 +255,7 @@ async def test_a_message_goes_to_a_running_agent_and_to_nothing_else(house: Hous
 async def test_a_control_verb_reaches_the_run_with_its_reason(house: House) -> None:
     run = await a_run(house)
     await house.call(BOB, "control_run", run_id=run.run_id, action="skip", target="read", reason="broken")
-    (control,) = house.control.steered
+    (control,) = house.control.said
     assert (control.action, control.target, control.reason, control.by) == ("skip", "read", "broken", BOB)
     with pytest.raises(Invalid, match="did you mean pause"):
         await house.call(BOB, "control_run", run_id=run.run_id, action="pauze")
