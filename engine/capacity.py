@@ -6,7 +6,7 @@ queue is kept.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from temporalio import workflow
@@ -77,11 +77,11 @@ class GateReport(Value):
     refused: int
 
 
-async def patiently(order: Callable[[int], Awaitable[Out]]) -> Out:
+async def patiently(order: Callable[[int], Awaitable[Out]], *, within: timedelta | None = None) -> Out:
     """Give an order again and again until the gate lets it through; `order` takes the number of attempts made so far.
 
     Raises:
-        ActivityError: it failed for another reason, or it has waited too long.
+        ActivityError: it failed for another reason, or it would have to wait longer than `within` or than is sensible.
     """
     began, tried = stage.now(), 0
     while True:
@@ -92,7 +92,8 @@ async def patiently(order: Callable[[int], Awaitable[Out]]) -> Out:
             if wait is None:
                 raise
             longest = LONGEST_AWAY if wait.why == "provider_unavailable" else LONGEST
-            if stage.now() - began > longest:
+            away = datetime.fromtimestamp(wait.until, UTC) - began
+            if stage.now() - began > longest or (within is not None and away > within):
                 raise
             tried += wait.attempt
         # Not in the handler: a cancellation while it sleeps is no failure of the activity.

@@ -14,6 +14,7 @@ import anyio.lowlevel
 from pydantic import ConfigDict, JsonValue
 
 from engine.errors import Invalid
+from engine.remembered import Remembered
 from engine.transcript import (
     CacheFacts,
     Delta,
@@ -233,10 +234,7 @@ def tokens(pieces: Iterable[str]) -> int:
 def _rendered(request: ModelRequest) -> list[str]:
     """Write the request as a list that only grows when messages are appended: tools first, then each message."""
     tools = [canonical_json([tool.name, tool.description, tool.input_schema]) for tool in request.tools]
-    spoken = [
-        canonical_json([message.role, [part.model_dump(mode="json") for part in message.parts]])
-        for message in request.messages
-    ]
+    spoken = [f'["{message.role}",[{",".join(map(_written, message.parts))}]]' for message in request.messages]
     return [request.route.model, *tools, *spoken]
 
 
@@ -269,13 +267,23 @@ def _pieces(parts: tuple[Part, ...], size: int) -> Iterator[Delta]:
             yield from (Delta(kind=part.type, text=text[at : at + size]) for at in range(0, len(text), size))
 
 
+def _write(part: Part) -> str:
+    return canonical_json(part.model_dump(mode="json"))
+
+
+def _is_sealed(native: Native) -> bool:
+    blocks = cast(tuple[dict[str, Any], ...], native.blocks)
+    return all(block.get("seal") == digest(block.get("scripted")) for block in blocks)
+
+
+_written, _sealed = Remembered(_write), Remembered(_is_sealed)
+
+
 def _check_seals(request: ModelRequest) -> None:
-    for message in request.messages:
-        for block in own_blocks(message, PROVIDER, API) or ():
-            content = cast(dict[str, Any], block)
-            if content.get("seal") != digest(content.get("scripted")):
-                raise InvalidRequest(
-                    "A turn of the scripted model came back changed; its native blocks must be kept as they are.",
-                    provider=PROVIDER,
-                    model=request.route.model,
-                )
+    own = (message.native for message in request.messages if own_blocks(message, PROVIDER, API) is not None)
+    if not all(_sealed(native) for native in own if native is not None):
+        raise InvalidRequest(
+            "A turn of the scripted model came back changed; its native blocks must be kept as they are.",
+            provider=PROVIDER,
+            model=request.route.model,
+        )

@@ -11,14 +11,16 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, NamedTuple
 
+from engine.remembered import Remembered
 from engine.transcript import (
     Media,
     Message,
     ModelRequest,
+    Part,
     Reasoning,
     Route,
-    Text,
     ToolCall,
+    ToolResult,
     ToolSpec,
     Usage,
 )
@@ -72,6 +74,7 @@ _WEIGHED = [
 and Chinese, where a text's units come within a fifth of its tokens."""
 
 _seen: Recent[float] = Recent(16_384)
+_said: Recent[tuple[tuple[Message, ...], float]] = Recent(16)
 
 
 def text_units(text: str) -> float:
@@ -104,16 +107,30 @@ def _sample(text: str) -> float:
 def message_units(message: Message, provider: str) -> float:
     """Return the units of a message as the models of `provider` are sent it; attachments are counted by themselves."""
     replayed = message.native is not None and message.native.provider == provider and provider in REPLAYING
-    total: float = MESSAGE_UNITS
-    for part in message.parts:
-        if isinstance(part, ToolCall):
-            given = part.malformed or json.dumps(part.arguments, ensure_ascii=False)
-            total += TOOL_UNITS + text_units(part.name) + text_units(given)
-        elif isinstance(part, Text) or (isinstance(part, Reasoning) and replayed):
-            total += text_units(part.text)
-        elif not isinstance(part, Media | Reasoning):
-            total += TOOL_UNITS + text_units(part.text)
-    return total
+    read = (part for part in message.parts if replayed or not isinstance(part, Reasoning))
+    return MESSAGE_UNITS + sum(map(_part_units, read))
+
+
+def _measured(part: Part) -> float:
+    if isinstance(part, ToolCall):
+        given = part.malformed or json.dumps(part.arguments, ensure_ascii=False)
+        return TOOL_UNITS + text_units(part.name) + text_units(given)
+    if isinstance(part, ToolResult):
+        return TOOL_UNITS + text_units(part.text)
+    return 0.0 if isinstance(part, Media) else text_units(part.text)
+
+
+_part_units = Remembered(_measured)
+
+
+def _said_units(messages: tuple[Message, ...], provider: str) -> float:
+    """Return the units of all messages; each request is measured several times on its way."""
+    key = f"{id(messages)} {provider}"
+    known = _said.get(key)
+    if known is None or known[0] is not messages:
+        known = messages, sum(message_units(message, provider) for message in messages)
+        _said.put(key, known)
+    return known[1]
 
 
 def tool_units(tool: ToolSpec) -> float:
@@ -131,8 +148,7 @@ def request_units(request: ModelRequest) -> float:
     if request.route.provider not in VENDORS:
         tools.update((tool.name, tool) for tool in revealed_tools(request.messages))
     schema = text_units(json.dumps(request.output_schema)) if request.output_schema else 0.0
-    said = sum(message_units(message, request.route.provider) for message in request.messages)
-    return said + sum(map(tool_units, tools.values())) + schema
+    return _said_units(request.messages, request.route.provider) + sum(map(tool_units, tools.values())) + schema
 
 
 def request_media_tokens(request: ModelRequest, sizes: Sizes) -> int:

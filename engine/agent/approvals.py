@@ -10,7 +10,6 @@ A call that is asked for waits without holding anything. While the run is paused
 for the run to go on; a run that ends withdraws what it asks; where time or budget end the wait, the call is not made.
 """
 
-import asyncio
 from datetime import timedelta
 from typing import Literal
 
@@ -43,15 +42,12 @@ def rule_of(call: CallRef, mode: ApprovalMode, grants: tuple[Grant, ...]) -> Lit
     return "review" if mode == "auto_review" else "ask"
 
 
-async def approval(conduct: Conduct, turn: int, call: CallRef, reviewing: asyncio.Lock) -> str | None:
-    """Return why a call may not be made, or None; one with effects waits here for its reviewer or a person.
-
-    Calls of one turn share `reviewing`: each review may take what the ones before it have left of the budget.
-    """
+async def approval(conduct: Conduct, turn: int, call: CallRef) -> str | None:
+    """Return why a call may not be made, or None; one with effects waits here for its reviewer or a person."""
     rule = rule_of(call, conduct.plan.approval, conduct.state.grants)
     reviewed: Reviewed | None = None
     if rule == "review":
-        async with reviewing:
+        async with conduct.spending:
             reviewed = await _review(conduct, turn, call)
         # Meanwhile a person may have tightened the mode, or allowed the tool.
         rule = rule_of(call, conduct.plan.approval, conduct.state.grants)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -29,7 +29,10 @@ class Stopped(Exception):  # it is an outcome of the loop, not a failure
 
 @dataclass
 class Conduct:
-    """One agent run under way. `planned` is None until its plan is made, `stop` until it is to end."""
+    """One agent run under way. `planned` is None until its plan is made, `stop` until it is to end.
+
+    `spending` is held while something beside the turns takes of the budget, so that each sees what the others left.
+    """
 
     run: RunRef
     principal: Principal
@@ -39,6 +42,7 @@ class Conduct:
     planned: AgentPlan | None = None
     stop: Stopped | None = None
     ending: bool = False
+    spending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def plan(self) -> AgentPlan:

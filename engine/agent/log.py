@@ -9,6 +9,7 @@ transcript goes on with what came behind that, also with what was said while the
 """
 
 import hashlib
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ the turn was made from."""
 
 PLAN = "agent.plan"
 """The event of what was fixed at the start: `{route, route_origin, tools, renderer}`."""
+
+STEPS = "plan"
+"""The event of the plan that an agent keeps of its own work: `{turn, steps}`, each time the whole of it."""
 
 LOGGED = (MESSAGE, TURN, CHECKPOINT, PLAN)
 """The events that a turn is made from."""
@@ -97,26 +101,28 @@ def assemble(log: Sequence[Entry], provider: str | None = None) -> tuple[Message
     `provider` can read (None: any): one that a provider has made in its own way says nothing to the others.
     """
     begun = next((one for one in reversed(log) if one.beginning and _readable(one, provider)), None)
-    turns = [one.event for one in log if one.event.type == TURN]
+    behind = log if begun is None else [one for one in log if one.event.seq > begun.seen]
+    turns = [one.event for one in behind if one.event.type == TURN]
     sent = {assistant_key(_number(event, "turn")): _number(event, "seen") for event in turns}
     ordered: list[Message] = list(begun.beginning) if begun is not None else []
     called = _unanswered(ordered)
-    answers: dict[str, ToolResult] = {}
+    answers: dict[str, tuple[ToolResult, Message]] = {}
     said: list[tuple[int, Message]] = []
 
     def settle(until: int) -> None:
-        results = tuple(answers[call.id] for call in called if call.id in answers)
-        if results:
-            ordered.append(Message(role="tool", parts=results))
-        ordered.extend(message for seq, message in said if seq <= until)
-        said[:] = [one for one in said if one[0] > until]
+        given = [answers[call.id] for call in called if call.id in answers]
+        if given:
+            ordered.append(_together(given))
+        if said:
+            ordered.extend(message for seq, message in said if seq <= until)
+            said[:] = [one for one in said if one[0] > until]
 
-    for one in log:
+    for one in behind:
         message, event = one.message, one.event
-        if message is None or (begun is not None and event.seq <= begun.seen):
+        if message is None:
             continue
         if message.role == "tool":
-            answers |= {part.call_id: part for part in message.parts if isinstance(part, ToolResult)}
+            answers |= {part.call_id: (part, message) for part in message.parts if isinstance(part, ToolResult)}
         elif message.role == "assistant":
             settle(sent.get(event.key, event.seq))
             ordered.append(message)
@@ -125,6 +131,13 @@ def assemble(log: Sequence[Entry], provider: str | None = None) -> tuple[Message
             said.append((event.seq, message))
     settle(log[-1].event.seq if log else 0)
     return tuple(ordered)
+
+
+def _together(given: Sequence[tuple[ToolResult, Message]]) -> Message:
+    """Return one message of all results; the very one of the log where it holds just these."""
+    results, (_, first) = tuple(result for result, _ in given), given[0]
+    same = len(results) == len(first.parts) and all(map(operator.is_, results, first.parts))
+    return first if same else Message(role="tool", parts=results)
 
 
 def _readable(one: Entry, provider: str | None) -> bool:

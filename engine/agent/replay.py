@@ -13,8 +13,9 @@ from pydantic import JsonValue
 from engine.agent.log import PLAN, TURN, Entry, assemble, entry
 from engine.errors import Invalid
 from engine.ports import AgentTask
+from engine.remembered import Remembered
 from engine.runs import Event, Run
-from engine.transcript import Message, ModelRequest, ToolCall, ToolResult, ToolSpec
+from engine.transcript import Message, ModelRequest, Native, Part, ToolCall, ToolResult, ToolSpec
 from engine.values import Value, canonical_json
 
 
@@ -53,10 +54,21 @@ def request_digest(
     for message in messages:
         told.update(f"\n{message.role} {message.breakpoint}".encode())
         for part in message.parts:
-            told.update(f"\n{part.type} {part.model_dump_json(exclude_defaults=True)}".encode())
+            told.update(_part_written(part))
         if message.native is not None:
-            told.update(f"\nnative {message.native.model_dump_json(exclude_defaults=True)}".encode())
+            told.update(_native_written(message.native))
     return told.hexdigest()
+
+
+def _write_part(part: Part) -> bytes:
+    return f"\n{part.type} {part.model_dump_json(exclude_defaults=True)}".encode()
+
+
+def _write_native(native: Native) -> bytes:
+    return f"\nnative {native.model_dump_json(exclude_defaults=True)}".encode()
+
+
+_part_written, _native_written = Remembered(_write_part), Remembered(_write_native)
 
 
 def sent_of(request: ModelRequest) -> dict[str, JsonValue]:

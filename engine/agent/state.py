@@ -1,12 +1,12 @@
 """What an agent run remembers between turns: numbers and flags, never the transcript; and the rules over them."""
 
 from datetime import datetime, timedelta
-from typing import Literal
 
 from engine.agent.family import Child, reserved
 from engine.agent.stuck import Ladder, Round
 from engine.people import Closed
-from engine.ports import AgentPlan, Left
+from engine.phases import Progress
+from engine.ports import AgentPlan, Left, PlanStep
 from engine.runs import StartedWorkflow
 from engine.values import Budget, Spent, Value
 
@@ -14,13 +14,6 @@ TURNS_PER_HISTORY = 50
 
 REPAIRS = 3
 """How often an answer that breaks its contract is sent back before the run fails."""
-
-
-class PlanStep(Value):
-    """One step of the plan that an agent keeps of its own work."""
-
-    title: str
-    status: Literal["open", "doing", "done", "dropped"] = "open"
 
 
 class Grant(Value):
@@ -40,6 +33,7 @@ class AgentState(Value):
     of `stuck` compare them, `ladder` what was done about what they found. `children` are the runs it has started.
     `checkpoints` counts how often the transcript was made smaller, `filled` are the turns before which it was full,
     the latest ones; `fresh`: the next turn is the first behind a checkpoint; `asked` is who wants one, and why.
+    `progress` is where it stands in the phases of its tools.
     """
 
     turn: int = 0
@@ -61,6 +55,7 @@ class AgentState(Value):
     filled: tuple[int, ...] = ()
     fresh: bool = False
     asked: str = ""
+    progress: Progress = Progress()
 
 
 class AgentInput(Value):

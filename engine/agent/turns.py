@@ -2,11 +2,15 @@
 
 from datetime import timedelta
 
+from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, TimeoutType
 
 from engine.agent.conduct import Conduct, Stopped
 from engine.agent.prompts import CUT_OFF, MALFORMED
-from engine.agent.state import REPAIRS, left_of
+from engine.agent.state import REPAIRS, ends_at, left_of
+from engine.capacity import LEAST, NOT_YET
+from engine.phases import lacking
 from engine.ports import CallRef, TurnMade, TurnOrder, model_turn
 from engine.transcript import Finish
 from engine.values import Spent
@@ -16,12 +20,16 @@ MODEL_RETRY = RetryPolicy(
 )
 
 
-async def make_turn(conduct: Conduct, *, closing: bool) -> TurnMade:
+CLOSING = timedelta(minutes=2)
+"""What the last turn of a run may take whose time is over."""
+
+
+async def make_turn(conduct: Conduct, *, closing: bool) -> TurnMade | None:
     """Make the next turn and remember what it took; none is made where a checkpoint is needed first, or
-    more budget.
+    more budget. None where the run's time was over before its model had answered.
 
     Raises:
-        Stopped: the model itself has ended the run; no call of such a turn is made.
+        Stopped: the model itself has ended the run, no call of such a turn is made; or its last turn took too long.
     """
     plan, state = conduct.plan, conduct.state
     order = TurnOrder(
@@ -34,7 +42,18 @@ async def make_turn(conduct: Conduct, *, closing: bool) -> TurnMade:
         fresh=state.fresh,
         left=left_of(conduct.budget, state),
     )
-    made = await conduct.interruptible(model_turn(order, timeout=timedelta(minutes=15), retry=MODEL_RETRY))
+    within = _time_left(conduct, closing=closing)
+    turn = model_turn(order, timeout=timedelta(minutes=15), within=within, retry=MODEL_RETRY)
+    try:
+        made = await conduct.interruptible(turn)
+    except ActivityError as error:
+        if within is None or not _out_of_time(error):
+            raise
+        if closing:
+            raise Stopped("failed", "the budget of seconds is used up") from error
+        # It may have failed early: where neither capacity nor another attempt comes before the end.
+        await conduct.interruptible(workflow.sleep(max(_until_end(conduct), timedelta(0))))
+        return None
     spent = conduct.state.spent.plus(made.spent)
     if made.checkpoint or made.short_of:
         conduct.remember(spent=spent)
@@ -46,6 +65,25 @@ async def make_turn(conduct: Conduct, *, closing: bool) -> TurnMade:
     if kind in ("context_full", "error"):
         raise Stopped("failed", f"the model ended with {kind}: {raw}")
     return made
+
+
+def _time_left(conduct: Conduct, *, closing: bool) -> timedelta | None:
+    if conduct.budget.seconds is None:
+        return None
+    return max(_until_end(conduct), CLOSING if closing else LEAST)
+
+
+def _until_end(conduct: Conduct) -> timedelta:
+    end = ends_at(conduct.budget, conduct.state)
+    return timedelta(0) if end is None else end - workflow.now()
+
+
+def _out_of_time(error: ActivityError) -> bool:
+    """Tell whether an activity failed because its time was over, or would have been before it could be tried again."""
+    cause = error.cause
+    ended = isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_CLOSE
+    waits = isinstance(cause, ApplicationError) and cause.type == NOT_YET
+    return ended or waits or error.retry_state == RetryState.TIMEOUT
 
 
 def stands(conduct: Conduct, made: TurnMade, bound: str | None) -> bool:
@@ -61,6 +99,9 @@ def stands(conduct: Conduct, made: TurnMade, bound: str | None) -> bool:
         problem, note = "it could not be read", MALFORMED
     if kind in ("length", "cut_off"):
         problem, note = "it was cut off by the output limit", CUT_OFF
+    missing = lacking(conduct.plan.phases, conduct.state.progress)
+    if problem is None and missing is not None:
+        problem = note = f"the order of the tools is not kept: {missing}"
     if problem is None:
         return True
     if bound is not None:

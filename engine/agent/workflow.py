@@ -20,7 +20,7 @@ from engine.agent.checkpoint import ask_by_control, ask_for, checkpoint
 from engine.agent.children import bound_of, come_in, end_all, hear, settle
 from engine.agent.conduct import Conduct, Stopped, reason_of
 from engine.agent.family import Child
-from engine.agent.state import AgentInput, AgentState, Grant, PlanStep
+from engine.agent.state import AgentInput, AgentState, Grant
 from engine.agent.stuck import Round
 from engine.agent.turns import before_any_turn, make_turn, stands
 from engine.agent.ways_out import note_round
@@ -30,6 +30,7 @@ from engine.ports import (
     ChildNews,
     Control,
     ModelChanged,
+    PlanStep,
     Say,
     TaskAnswer,
     TurnMade,
@@ -87,7 +88,7 @@ class AgentWorkflow:
         conduct.budget = run.budget
         conduct.remember(started_at=run.created_at)
         conduct.planned = plan = await plan_agent(self._start.run)
-        conduct.remember(turn=plan.turn, checkpoints=plan.checkpoints)
+        conduct.remember(turn=plan.turn, checkpoints=plan.checkpoints, plan=plan.steps)
         await conduct.change("started", status="running", audit=conduct.audit("run.started"))
         if plan.calls:
             await run_calls(conduct, before_any_turn(plan.calls), None)
@@ -129,6 +130,8 @@ class AgentWorkflow:
             await more_needed(conduct, bound)
             return None
         made = await make_turn(conduct, closing=bound is not None)
+        if made is None:
+            return None
         if made.short_of:
             await more_needed(conduct, made.short_of, made)
             return None

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
+from engine.phases import Phases
 from engine.ports.base import Activity
 from engine.ports.updates import ApprovalMode
 from engine.routes import ModelChoice, Route
@@ -43,7 +44,7 @@ class AgentTask(Value):
     `reviewer` is the model that judges calls under `auto_review`; without it the run's own does. `on_stuck` says
     whether a person is asked before a run that leads nowhere is stopped, `on_budget` whether it closes with an answer
     or waits for more when its budget is used up. It starts with the skills `learned` and the answers to `calls` in its
-    transcript, or with that of another run (`forked_from`).
+    transcript, or with that of another run (`forked_from`). `phases` say in which order its tools may be called.
     """
 
     task: str
@@ -62,13 +63,22 @@ class AgentTask(Value):
     learned: tuple[str, ...] = ()
     calls: tuple[FirstCall, ...] = ()
     forked_from: Fork | None = None
+    phases: Phases = ()
+
+
+class PlanStep(Value):
+    """One step of the plan that an agent keeps of its own work."""
+
+    title: str
+    status: Literal["open", "doing", "done", "dropped"] = "open"
 
 
 class AgentPlan(Value):
     """What was found at the start and stays fixed: the route and the queue it is called on.
 
     `depth` is how many runs stand above this one. `turn` is the last one that its transcript begins with, after so many
-    `checkpoints`, and `calls` are to be made before the next.
+    `checkpoints` and with `steps` as the agent's own plan, and `calls` are to be made before the next. `beside` are the
+    tools that no phase says anything of.
     """
 
     route: Route
@@ -80,7 +90,10 @@ class AgentPlan(Value):
     depth: int = 0
     turn: int = 0
     checkpoints: int = 0
+    steps: tuple[PlanStep, ...] = ()
     calls: "tuple[CallRef, ...]" = ()
+    phases: Phases = ()
+    beside: tuple[str, ...] = ()
 
 
 class Left(Value):

@@ -38,11 +38,15 @@ class Activity(Generic[In, Out]):
         message: In,
         *,
         timeout: timedelta = timedelta(seconds=30),
+        within: timedelta | None = None,
         retry: RetryPolicy = STORE_RETRY,
         heartbeat: timedelta | None = HEARTBEAT,
         queue: str | None = None,
     ) -> Out:
-        """Run the activity; `timeout` bounds one attempt, from its start. A model's capacity is waited for."""
+        """Run the activity; `timeout` bounds one attempt, from its start, `within` all of them with what lies between.
+
+        A model's capacity is waited for.
+        """
 
         async def order(tried: int) -> Out:
             return await stage.execute_activity(
@@ -51,12 +55,13 @@ class Activity(Generic[In, Out]):
                 result_type=self.gives,
                 task_queue=queue or sibling_queue(self.queue),
                 start_to_close_timeout=timeout,
+                schedule_to_close_timeout=within,
                 heartbeat_timeout=heartbeat,
                 retry_policy=retry,
                 cancellation_type=stage.ActivityCancellationType.TRY_CANCEL,
             )
 
-        return await (patiently(order) if self.queue == "model" else order(0))
+        return await (patiently(order, within=within) if self.queue == "model" else order(0))
 
 
 def sibling_queue(kind: str) -> str:

@@ -91,8 +91,8 @@ class RunStore(Protocol):
         """Return one task, or raise NotFound."""
         ...
 
-    async def audit(self, principal: Principal, run_id: str) -> Sequence[AuditRecord]:
-        """Return the whole chain of a run."""
+    async def audit(self, principal: Principal, run_id: str, *, item: str = "") -> Sequence[AuditRecord]:
+        """Return the whole chain of a run, or all records of one item of its foreaches, whichever batch it was in."""
         ...
 
     async def write_artifact(self, run: RunRef, path: str, content: bytes, *, mime: str, key: str) -> Artifact:

@@ -1,7 +1,7 @@
 """Activities of the agent loop: plan, model turn, tool call; everything long lies in the run's log."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from pydantic import JsonValue
@@ -139,7 +139,10 @@ async def _plan(work: AgentWork, started: StartedWorkflow) -> AgentPlan:
         depth=begun.depth,
         turn=begun.turn,
         checkpoints=len(made),
+        steps=begun.steps,
         calls=begun.calls,
+        phases=task.phases,
+        beside=_beside(work.toolbox, started.principal, tools) if task.phases else (),
     )
 
 
@@ -182,6 +185,12 @@ def _tools_for(toolbox: Toolbox, principal: Principal, task: AgentTask) -> tuple
     return tuple(spec for spec in (*base, *later) if spec.name not in excluded)
 
 
+def _beside(toolbox: Toolbox, principal: Principal, tools: Sequence[ToolSpec]) -> tuple[str, ...]:
+    """Return the tools of a run that no order of tools says anything of: those of the loop itself, and lessons."""
+    lessons = {spec.name for spec in toolbox.learn_tools(principal)}
+    return tuple(spec.name for spec in tools if spec.effect == "control" or spec.name in lessons)
+
+
 async def _attachment(content: ContentStore, principal: Principal, object_id: str) -> Part:
     version = (await content.get(principal, object_id)).version
     if version.mime.startswith("image/") or version.mime == "application/pdf":
@@ -199,7 +208,6 @@ async def _turn(work: AgentWork, order: TurnOrder) -> TurnMade:
     if known is not None:
         return _made(work, order, task, log, *known)
     await _note_start(work, order, log)
-    await work.transcripts.read(order.run)
     seen = log.seq
     asked = turn_request(order, task, log)
     request = asked.model_copy(update={"tool_choice": "none" if order.closing else "auto"})
@@ -303,6 +311,7 @@ async def _note_start(work: AgentWork, order: TurnOrder, log: Transcript) -> Non
         drafts.append(EventDraft(key=key, type="turn.restarted", data=data))
     if drafts:
         await work.runs.apply(Change(run=order.run, key=key, events=tuple(drafts)))
+        await work.transcripts.read(order.run)
     if attempt == 1:
         started = LiveDelta(run=order.run, type="turn.started", turn=order.turn, attempt=1, offset=0, data=data)
         work.hub.publish(started)

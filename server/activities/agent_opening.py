@@ -3,9 +3,9 @@
 from pydantic import JsonValue
 
 from engine.agent.family import MAX_DEPTH, SUBAGENT
-from engine.agent.log import LOGGED, PLAN, assistant_key, message_event
+from engine.agent.log import LOGGED, PLAN, STEPS, assistant_key, message_event
 from engine.errors import Conflict, Invalid
-from engine.ports import AgentTask, CallRef, Fork
+from engine.ports import AgentTask, CallRef, Fork, PlanStep
 from engine.runs import AuditDraft, Change, EventDraft, Run, RunRef, StartedWorkflow
 from engine.transcript import Message, ToolCall, ToolResult, user
 from engine.values import Principal, Value
@@ -22,6 +22,7 @@ class Opening(Value):
 
     depth: int
     turn: int
+    steps: tuple[PlanStep, ...]
     calls: tuple[CallRef, ...]
 
 
@@ -56,7 +57,20 @@ async def open_with(work: AgentWork, started: StartedWorkflow, run: Run, task: A
     calls = (
         [] if turns or called is None else [call_ref(work, started.principal, one, log) for one in called.tool_calls]
     )
-    return Opening(depth=await depth_of(work, run), turn=max(turns, default=0), calls=tuple(calls))
+    return Opening(
+        depth=await depth_of(work, run),
+        turn=max(turns, default=0),
+        steps=await _steps(work, started.run) if task.forked_from is not None else (),
+        calls=tuple(calls),
+    )
+
+
+async def _steps(work: AgentWork, run: RunRef) -> tuple[PlanStep, ...]:
+    """Return the plan that was kept last in what a fork has taken over."""
+    kept = await work.runs.log(run, types=(STEPS,))
+    steps = kept[-1].data["steps"] if kept else []
+    assert isinstance(steps, list)
+    return tuple(PlanStep.model_validate(step) for step in steps)
 
 
 async def _begin_with(work: AgentWork, started: StartedWorkflow, task: AgentTask) -> None:
@@ -108,7 +122,7 @@ async def take_over(work: AgentWork, started: StartedWorkflow, fork: Fork, plan:
         NotFound: the principal may not see the run, or it has no such turn.
     """
     source = await work.runs.get(started.principal, fork.run_id)
-    events = await work.runs.log(source.ref, types=LOGGED)
+    events = await work.runs.log(source.ref, types=(*LOGGED, STEPS))
     already = (await work.runs.load(started.run)).events
     copied = [
         draft.model_copy(update={"data": {**draft.data, **plan}}) if draft.type == PLAN else draft

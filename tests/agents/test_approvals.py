@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from engine.errors import Conflict, Denied, Invalid, NotFound
@@ -14,7 +15,7 @@ from providers.errors import Unauthorized
 from providers.scripted import Line, ScriptedReply, answer
 from skills.services import ToolContext
 from tests.agents.house import BOTH, LEARN_HOSTILE
-from tests.server.agent_house import AgentHouse, Held, Said, Talk, call, calling, results
+from tests.server.agent_house import PATIENCE_S, AgentHouse, Held, Said, Talk, call, calling, results
 
 pytestmark = pytest.mark.anyio
 
@@ -161,6 +162,39 @@ async def test_reviews_of_one_turn_keep_to_the_budget_together_and_leave_the_res
     await house.control(started, "stop")
     run = await house.finished(started)
     assert run.spent.input_tokens + run.spent.output_tokens <= 45_000
+
+
+async def test_a_share_of_the_budget_is_given_away_only_when_the_review_beside_it_has_taken_its_own(
+    house: AgentHouse, alice: Principal, place: Path
+) -> None:
+    both = calling(
+        call("hostile.write", {"path": str(place / "out"), "text": "x" * 16_000}),
+        call("launch_subagent", {"task": "Take it.", "name": "greedy", "budget": {"tokens": 32_000}}),
+    )
+    talk, held = house.talk(LEARN_HOSTILE, both, "done"), Held(ALLOW)
+    run, _ = await start_reviewed(
+        house, alice, talk, held, tools=("launch_subagent",), budget=Budget(tokens=50_000), task="Write and share."
+    )
+    await held.reached()
+    handle = house.handle(run)
+    with anyio.fail_after(PATIENCE_S):
+        while not await _only_reviewing(house, run):
+            await anyio.sleep(0.02)
+        # The call has ordered its share, and gets none while the review may still take what is left.
+        assert await handle.query("workstreams") == []
+    held.released.set()
+    ended = await house.finished(run)
+    refused = results(talk.requests[-1])[-1]
+    assert refused.is_error
+    assert "32000 tokens are wanted and" in refused.text
+    assert ended.spent.input_tokens + ended.spent.output_tokens <= 50_000
+
+
+async def _only_reviewing(house: AgentHouse, run: Run) -> bool:
+    """Tell whether the call that starts a subagent has been read, and only the review is still under way."""
+    under_way = (await house.handle(run).describe()).raw_description.pending_activities
+    started = [event.data["tool"] for event in await house.events(run, "tool.started")]
+    return "launch_subagent" in started and [one.activity_type.name for one in under_way] == ["review_call"]
 
 
 async def test_a_person_changes_the_mode_from_the_next_call_on_and_it_is_in_the_audit(

@@ -1,6 +1,7 @@
 """What bounds an agent: budgets, the contract of its answer, loops, failures of its provider, the size of history."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,29 @@ async def test_the_age_of_a_run_is_bounded_and_so_is_its_wait_for_a_person(
     assert (await house.platform.runs.task(alice, task.task_id)).status == "expired"
     assert results(talk.requests[-1])[-1].text == "nobody approved desk.note in time; it was not run"
     assert not ledger.exists()
+
+
+async def test_a_call_of_the_model_is_cut_when_the_time_of_the_run_is_over_and_it_says_a_last_word(
+    house: AgentHouse, alice: Principal
+) -> None:
+    endless = Held("too late")
+
+    def talks(request: ModelRequest) -> Line | Awaitable[Line]:
+        return "time is up" if request.tool_choice == "none" else endless(request)
+
+    run = await house.finished(await house.start(alice, house.talk(talks), budget=Budget(seconds=3)))
+    assert (run.status, run.result) == ("completed", "time is up"), run.error
+    assert endless.aborted.is_set() or not endless.entered.is_set()
+
+
+async def test_a_last_word_that_does_not_end_is_cut_as_well(
+    house: AgentHouse, alice: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.agent.turns.CLOSING", timedelta(seconds=1))
+    endless = Held("too late")
+    run = await house.finished(await house.start(alice, house.talk(endless), budget=Budget(seconds=1)))
+    assert (run.status, run.error) == ("failed", "the budget of seconds is used up")
+    assert not endless.released.is_set()
 
 
 async def test_an_invalid_answer_is_sent_back_with_its_errors_until_it_is_valid(

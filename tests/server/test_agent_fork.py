@@ -213,6 +213,30 @@ async def test_a_fork_in_the_middle_calls_again_under_keys_of_its_own(
     assert run.spent.turns == 2
 
 
+async def test_a_fork_takes_the_plan_along_as_it_was_before_the_turn(house: AgentHouse, alice: Principal) -> None:
+    def plan(status: str) -> Any:
+        return calling(call("update_plan", {"steps": [{"title": "count", "status": status}]}))
+
+    talk = house.talk(plan("doing"), plan("done"), "counted")
+    source = await house.finished(await house.start(alice, talk, tools=("update_plan",)))
+    held = Held("counted again")
+    other = house.talk("", held)
+    control = Control(action="fork", by=alice, target="2", model=other.route)
+    run = await house.platform.control.control(alice, source.run_id, control)
+    await held.reached()
+    assert await house.handle(run).query("plan") == [{"title": "count", "status": "doing"}]
+    held.released.set()
+    ended = await house.finished(run)
+    assert (ended.status, ended.result) == ("completed", "counted again"), ended.error
+    (kept,) = await house.events(run, "plan")
+    assert kept.data == {"turn": 1, "steps": [{"title": "count", "status": "doing"}]}
+    check_log(await house.events(run))
+    assert (await replayed(house, run)).same
+    # Before the first turn there was none.
+    first = await forked(house, source, 1, model=house.talk("anew").route)
+    assert await house.events(first, "plan") == []
+
+
 async def test_what_cant_be_forked_is_refused_with_the_reason(
     house: AgentHouse, alice: Principal, mallory: Principal, tmp_path: Path
 ) -> None:

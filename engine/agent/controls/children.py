@@ -23,11 +23,13 @@ async def launch(conduct: Conduct, turn: int, call: CallRef, order: dict[str, An
     """Start a run; `order` has `kind`, `name`, `budget` and `seconds`, the rest stands in the call."""
     run_id = derived_id("run", conduct.run.workflow_id, str(turn), call.call_id)
     try:
-        child = _admitted(conduct, run_id, order)
+        # A review under way may take all that it was given, so a share is counted when it has ended.
+        async with conduct.spending:
+            child = _admitted(conduct, run_id, order)
+            # Remembered before it is there: it counts at once, and its first word can't come too early.
+            conduct.remember(children=(*conduct.state.children, child))
     except Problem as problem:
         return GivenAnswer(text=problem.message, is_error=True)
-    # Remembered before it is there: it counts at once, and its first word can't come too early.
-    conduct.remember(children=(*conduct.state.children, child))
     started = ChildOrder(
         run=conduct.run,
         principal=conduct.principal,

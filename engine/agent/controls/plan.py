@@ -6,8 +6,8 @@ from pydantic import JsonValue
 
 from engine.agent.conduct import Conduct
 from engine.agent.controls.base import CONTROLS
-from engine.agent.state import PlanStep
-from engine.ports import CallRef, GivenAnswer
+from engine.agent.log import STEPS
+from engine.ports import CallRef, GivenAnswer, PlanStep
 from engine.runs import EventDraft
 
 
@@ -17,7 +17,7 @@ async def update_plan(conduct: Conduct, turn: int, call: CallRef, order: dict[st
     conduct.remember(plan=steps)
     key = f"turn/{turn}/plan/{call.call_id}"[:200]
     data: dict[str, JsonValue] = {"turn": turn, "steps": [step.model_dump(mode="json") for step in steps]}
-    await conduct.change(key, events=(EventDraft(key=key, type="plan", data=data),))
+    await conduct.change(key, events=(EventDraft(key=key, type=STEPS, data=data),))
     done = sum(step.status == "done" for step in steps)
     return GivenAnswer(text=f"The plan is kept: {done} of {len(steps)} steps are done.")
 
