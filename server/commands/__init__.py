@@ -14,7 +14,7 @@ COMMANDS = {
     "work": ("ingest", "search", "publish"),
     "runs": ("run", "watch", "inbox", "answer", "replay"),
     "keeping": ("secret", "audit"),
-    "processes": ("test-process", "diff-process"),
+    "processes": ("test-process", "diff-process", "import-process"),
     "demo": ("demo",),
 }
 """Which module of this package has which commands, in the order of the help."""

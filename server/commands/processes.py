@@ -1,6 +1,7 @@
-"""`test-process`, `diff`: a definition as a file is checked and played without a server, models or people."""
+"""`test-process`, `diff-process`, `import-process`: definitions as files, without a server, models or people."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,10 @@ import typer
 from pydantic import JsonValue
 
 from content.templates import parse
+from engine.errors import Conflict, Invalid
 from engine.process.definition import parse_definition
 from engine.process.difference import difference_svg, difference_text
+from engine.process.imports import Imported, import_vertesia
 from engine.process.simulate import Played, Report, play_all
 from server.commands.options import AsJson, show
 
@@ -18,6 +21,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(name="test-process")(play_scenarios)
     app.command(name="diff-process")(diff_process)
+    app.command(name="import-process")(import_process)
 
 
 def play_scenarios(
@@ -64,3 +68,55 @@ def diff_process(
     print(difference_text(old, new))
     if svg is not None:
         svg.write_text(difference_svg(old, new), encoding="utf-8")
+
+
+def import_process(
+    file: Annotated[Path, typer.Argument(help="a definition of Vertesia in JSON or YAML", exists=True, dir_okay=False)],
+    out: Annotated[Path | None, typer.Option("--out", help="a folder for what comes of it; unset: printed")] = None,
+    deadline: Annotated[str, typer.Option("--deadline", help="of questions to people; there they have none")] = "P30D",
+    name: Annotated[list[str] | None, typer.Option("--name", help="theirs=ours, of a tool, prompt or process")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a definition over and say what became of each part; exit code 1 where the verifier finds an error."""
+    names = dict(_renamed(one) for one in name or ())
+    imported = import_vertesia(file.read_bytes(), deadline=deadline, names=names)
+    every = imported.family
+    if out is not None:
+        _write(every, out)
+    if as_json:
+        show(imported.model_dump(mode="json"), as_json, "")
+    elif out is not None:
+        print("\n".join(_report(one) for one in every))
+    else:
+        print("---\n".join(one.text for one in every), end="")
+        print("\n".join(_report(one) for one in every), file=sys.stderr)
+    if not imported.verifies:
+        raise typer.Exit(1)
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    theirs, sign, ours = text.partition("=")
+    if not (theirs and sign and ours):
+        raise Invalid(f"--name is theirs=ours, not {text!r}", value=text)
+    return theirs, ours
+
+
+def _write(every: Iterable[Imported], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {folder / f"{one.process}.yaml": one.text for one in every}
+    for path in paths:
+        if path.exists():
+            raise Conflict(f"{path} is there already; name another folder or move it away", path=str(path))
+    for path, text in paths.items():
+        path.write_text(text, encoding="utf-8")
+
+
+def _report(imported: Imported) -> str:
+    lines = [f"{imported.process}:"]
+    lines += [f"  {note.kind.replace('_', ' '):<12}  {note.source or '/'}: {note.message}" for note in imported.notes]
+    for kind, wanted in imported.needs.model_dump().items():
+        if wanted:
+            lines.append(f"  needs {kind}: {', '.join(wanted)}")
+    lines += [f"  {finding.severity}  {finding.path or '/'}: {finding.message}" for finding in imported.findings]
+    lines.append("  it verifies" if imported.verifies else "  it has errors; mend them before it is published")
+    return "\n".join(lines)

@@ -88,17 +88,19 @@ def search(
 def publish(
     files: Annotated[list[Path], typer.Argument(help="*.prompt files and process definitions (*.yaml, *.json)")],
     comment: str = "",
+    despite: Annotated[str, typer.Option(help="why a process is published though scenarios of it fail")] = "",
     data: Data = None,
     config: Config = None,
     user: AsUser = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish prompts and processes from files, under their file names."""
+    said = urllib.parse.urlencode({"comment": comment, "despite": despite})
     folder = folder_of(data, config)
     with local_client(folder, config, user):
         for path in files:
             kind = "interactions" if path.suffix == ".prompt" else "processes"
-            where = f"/api/{kind}/{urllib.parse.quote(path.stem)}?comment={urllib.parse.quote(comment)}"
+            where = f"/api/{kind}/{urllib.parse.quote(path.stem)}?{said}"
             found = upload(folder, where, _read(path), user)
             show(found, as_json, f"{found['name']}@{found['version']}")
 
