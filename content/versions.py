@@ -154,12 +154,15 @@ class VersionStore:
         Raises:
             Problem: as `put_draft` and `publish`; a draft that somebody edits in the same moment is a Conflict.
         """
+        draft = await self._as_draft(principal, name, text)
+        return await self.publish(principal, name, comment=comment, revision=draft.revision)
+
+    async def _as_draft(self, principal: Principal, name: str, text: str) -> Draft:
         try:
             revision: int | None = (await self.get_draft(principal, name)).revision
         except NotFound:
             revision = None
-        draft = await self.put_draft(principal, name, text, revision=revision)
-        return await self.publish(principal, name, comment=comment, revision=draft.revision)
+        return await self.put_draft(principal, name, text, revision=revision)
 
     async def move_label(
         self, principal: Principal, name: str, label: str, number: int, *, comment: str = ""

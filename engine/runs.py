@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 
 from engine.values import Budget, Principal, Spent, Value
 
-RunKind = Literal["agent", "process", "intake", "interaction", "evaluation"]
+RunKind = Literal["agent", "process", "intake", "interaction", "evaluation", "batch"]
 RunStatus = Literal["starting", "running", "waiting", "paused", "completed", "failed", "cancelled"]
 TERMINAL: frozenset[RunStatus] = frozenset({"completed", "failed", "cancelled"})
 TaskKind = Literal["decision", "question", "approval"]

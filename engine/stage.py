@@ -5,16 +5,32 @@ a simulation sets one for its own context and plays activities, children and tim
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 from uuid import UUID
 
 from temporalio import workflow
 from temporalio.workflow import ActivityCancellationType, ParentClosePolicy
 
-__all__ = ["ActivityCancellationType", "ParentClosePolicy", "Stage", "on"]
+__all__ = ["ActivityCancellationType", "Child", "ParentClosePolicy", "Stage", "on"]
+
+
+Result = TypeVar("Result")
+Given = TypeVar("Given", covariant=True)
+
+
+class Child(Protocol[Given]):
+    """A child workflow that has begun: awaited for its result, and told things."""
+
+    def __await__(self) -> Generator[Any, None, Given]:
+        """Return its result."""
+        ...
+
+    async def signal(self, signal: str, arg: Any) -> None:
+        """Tell it something."""
+        ...
 
 
 class Stage(Protocol):
@@ -86,6 +102,23 @@ async def execute_child_workflow(name: str, message: Any, *, id: str, **options:
     if stage is None:
         return await workflow.execute_child_workflow(name, message, id=id, **options)
     return await stage.execute_child_workflow(name, message, id=id)
+
+
+def simulated() -> bool:
+    """Tell whether this is a simulation: nothing costs anything, and nothing outlives it."""
+    return on.get() is not None
+
+
+async def start_child_workflow(name: str, message: Any, *, id: str, result_type: type[Result]) -> "Child[Result]":
+    """Return a child workflow once it has begun; cancelling who awaits it cancels it. Not in a simulation."""
+    return await workflow.start_child_workflow(
+        name, message, id=id, result_type=result_type, parent_close_policy=ParentClosePolicy.REQUEST_CANCEL
+    )
+
+
+async def tell_workflow(id: str, name: str, message: Any) -> None:
+    """Signal another workflow. Not in a simulation."""
+    await workflow.get_external_workflow_handle(id).signal(name, message)
 
 
 def task_queue() -> str:

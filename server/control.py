@@ -143,7 +143,7 @@ class Runs:
         if task.status != "open":
             raise _over(task)
         run = await self._store.get_for(task)
-        if run.kind != "process":
+        if run.kind not in ("process", "batch"):
             raise Invalid(f"task {task.task_id} belongs to a run of kind {run.kind}; only those of processes are moved")
         check_move(task, task.claimed_by, move)
         await self._update(run, "move_task", move, task=task)
@@ -157,7 +157,7 @@ class Runs:
         process looks for itself who steers it by hand: operators, and the seat over it.
         """
         run = await self._steered(principal, run_id)
-        if run.kind == "process":
+        if run.kind in ("process", "batch"):
             return await self._control_process(principal, run, control)
         settles = control.action in (*APPROVAL_VERBS, BUDGET_VERB)
         if settles and principal.kind == "agent":
@@ -189,7 +189,7 @@ class Runs:
             return await self._store.get_for(tasks[0])
 
     async def _control_process(self, principal: Principal, run: Run, control: Control) -> Run:
-        if run.status == "failed" and control.action == "retry":
+        if run.kind == "process" and run.status == "failed" and control.action == "retry":
             return await self._continue(principal, run)
         if run.finished:
             raise Conflict(f"run {run.run_id} is {run.status} already; nothing is left to {control.action}")
@@ -280,7 +280,7 @@ class Runs:
         return [run.run_id for run in unsettled if run.updated_at < old and await self._settle(run)]
 
     async def _settle(self, run: Run) -> bool:
-        if run.status == "starting":
+        if run.status == "starting" and run.kind != "batch":
             await self.launch(run)
         try:
             description = await self._client.get_workflow_handle(run.ref.workflow_id).describe()

@@ -48,10 +48,10 @@ def library_routes(house: House) -> list[Route]:
         return JSONResponse({"name": name, "version": published.number})
 
     async def put_process(request: Request) -> Response:
-        """Publish a definition under its name: `{name, version}`; a definition with errors is refused."""
-        name = request.path_params["name"]
+        """Publish a definition under its name: `{name, version}`; one with errors or failing scenarios is refused."""
+        name, despite = request.path_params["name"], request.query_params.get("despite", "")
         published = await services.definitions.publish_text(
-            _principal(request), name, await _text(request), comment=_comment(request)
+            _principal(request), name, await _text(request), comment=_comment(request), despite=despite
         )
         return JSONResponse({"name": name, "version": published.number})
 

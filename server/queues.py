@@ -3,9 +3,10 @@
 from engine.agent.workflow import AgentWorkflow
 from engine.intake import IntakeWorkflow
 from engine.interaction import InteractionWorkflow
+from engine.process.batch import BatchWorkflow
 from engine.process.workflow import ProcessWorkflow
 
-WORKFLOWS = [AgentWorkflow, ProcessWorkflow, IntakeWorkflow, InteractionWorkflow]
+WORKFLOWS = [AgentWorkflow, ProcessWorkflow, BatchWorkflow, IntakeWorkflow, InteractionWorkflow]
 
 SLOTS: dict[str, int] = {"engine": 100, "tools": 50, "content": 2, "model": 500, "scripts": 2}
 """How many activities of a kind one process carries at once; extraction is CPU work, the others mostly wait. Model

@@ -44,7 +44,9 @@ async def send_event(store: SqlRunStore, deliver: Deliver, principal: Principal,
         by=principal.subject,
         keep=named is not None,
     )
-    sent = await (_send_to(deliver, named, message, key) if named else _spread(store, deliver, principal, message, key))
+    sent = await (
+        _send_to(store, deliver, named, message, key) if named else _spread(store, deliver, principal, message, key)
+    )
     await store.waits.finish(principal, sent)
     return sent
 
@@ -64,10 +66,26 @@ def _may_steer(principal: Principal, run: Run) -> bool:
     return run.principal.subject == principal.subject or principal.has_role("operator")
 
 
-async def _send_to(deliver: Deliver, run: Run, message: ProcessEvent, key: str) -> EventSent:
+async def _send_to(store: SqlRunStore, deliver: Deliver, run: Run, message: ProcessEvent, key: str) -> EventSent:
+    for run_id in await store.waits.waiting(run.tenant, message.name, message.fields):
+        batch = await store.load(RunRef(tenant=run.tenant, run_id=run_id))
+        if batch.finished or not await _is_batch_of(store, batch, run):
+            continue
+        taken = await deliver(batch, message.model_copy(update={"keep": False}))
+        if taken.outcome in ("consumed", "repeated"):
+            return EventSent(key=key, consumed=(run_id,))
     taken = await deliver(run, message)
     kept = taken.outcome == "kept"
     return EventSent(key=key, consumed=() if kept else (run.run_id,), kept=(run.run_id,) if kept else ())
+
+
+async def _is_batch_of(store: SqlRunStore, batch: Run, run: Run) -> bool:
+    """Tell whether a run is a batch of a foreach of another, or one inside such a batch."""
+    while batch.kind == "batch" and batch.parent_id is not None:
+        if batch.parent_id == run.run_id:
+            return True
+        batch = await store.load(RunRef(tenant=run.tenant, run_id=batch.parent_id))
+    return False
 
 
 async def _spread(

@@ -68,8 +68,22 @@ class Supervision(Value):
     may: tuple[Literal["skip", "retry", "advance", "set_context", "pause"], ...] = ("skip", "retry", "advance", "pause")
 
 
+class Answer(Value):
+    """What somebody decides in a scenario, so long after being asked; `refused` says that the engine won't take it."""
+
+    decision: str
+    values: dict[str, JsonValue] = {}
+    by: str | None = None
+    elapsed: Duration | None = None
+    refused: bool = False
+
+
 class Fixture(Value):
-    """What a node gives in a scenario: a result, an error of a kind, a decision, after so much time."""
+    """What a node gives in a scenario: a result, an error of a kind, a decision, after so much time.
+
+    `also` are further people who answer the same question, as for a quorum. `then` is what a person decides behind the
+    node: which of the ways to take that wait for a person, or what is to become of its failure; several in turn.
+    """
 
     result: JsonValue = None
     error: str | None = None
@@ -77,6 +91,22 @@ class Fixture(Value):
     values: dict[str, JsonValue] = {}
     by: str | None = None
     elapsed: Duration | None = None
+    also: tuple[Answer, ...] = ()
+    then: Answer | tuple[Answer, ...] | None = None
+
+
+class Operation(Value):
+    """What an actor does to the run by hand so long after its start; `refused` says that the engine won't do it."""
+
+    after: Duration
+    by: str
+    action: Literal["retry", "skip", "advance", "set_context", "pause", "resume", "cancel", "stop"]
+    target: str | None = None
+    to: str | None = None
+    values: dict[str, JsonValue] | None = None
+    patch: list[JsonValue] | None = None
+    reason: str = ""
+    refused: bool = False
 
 
 class Actor(Value):
@@ -90,13 +120,14 @@ class Expectation(Value):
     """What a scenario must have led to; what is not given is not looked at.
 
     `path` are the nodes of the outermost graph, `tasks` the nodes that asked somebody, both in order. `error` is the
-    kind of failure the run ends with; without it, a run that fails fails the scenario.
+    kind of failure the run ends with; without it, a run that fails fails the scenario. `status` is how the run is left.
     """
 
     path: tuple[str, ...] | None = None
     context: dict[str, JsonValue] = {}
     outcome: str | None = None
     error: str | None = None
+    status: Literal["completed", "failed", "cancelled"] | None = None
     tasks: tuple[str, ...] | None = None
 
 
@@ -107,6 +138,7 @@ class Scenario(Value):
     input: dict[str, JsonValue] = {}
     fixtures: dict[str, Fixture | tuple[Fixture, ...]] = {}
     actors: dict[str, Actor] = {}
+    operations: tuple[Operation, ...] = ()
     expect: Expectation = Expectation()
 
 

@@ -49,6 +49,10 @@ class Rule:
         """The parsed rule, for what works on it: typing, reading sets."""
         return self._tree
 
+    def explain(self, data: Any) -> dict[str, Any]:
+        """Return how the rule comes to its value, as `explain` does; a missing variable is null."""
+        return _explained(self._tree, data, False)
+
     @property
     def references(self) -> tuple[Reference, ...]:
         """Every path of the context that the rule reads, and whether it must be there."""
@@ -81,12 +85,21 @@ def explain(rule: Any, data: Any, strict: bool = False) -> dict[str, Any]:
 
     Values are shortened and at most 200 clauses are written down; a rule that fails is explained, not raised.
     """
+    try:
+        tree = parse(rule, NAMES, MAX_OPERATIONS, MAX_DEPTH)
+    except LogicError as error:
+        return {"error": {**clip(error.error), "message": error.message, "path": error.path}, "clauses": []}
+    except Problem as problem:
+        return {"error": {"type": problem.code, "message": problem.message}, "clauses": []}
+    return _explained(tree, data, strict)
+
+
+def _explained(tree: Node, data: Any, strict: bool) -> dict[str, Any]:
     clauses: list[dict[str, Any]] = []
     try:
         compiler = TracingCompiler(OPERATORS, strict)
         clauses = compiler.top
-        traced = Rule(parse(rule, NAMES, MAX_OPERATIONS, MAX_DEPTH), compiler, MAX_OPERATIONS)
-        return {"value": clip(traced(data)), "clauses": clauses}
+        return {"value": clip(Rule(tree, compiler, MAX_OPERATIONS)(data)), "clauses": clauses}
     except LogicError as error:
         return {"error": {**clip(error.error), "message": error.message, "path": error.path}, "clauses": clauses}
     except Problem as problem:

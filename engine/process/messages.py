@@ -94,20 +94,28 @@ class KeptEvent(Value):
 
 
 class UndoOrder(Value):
-    """Asks for the steps to undo, latest first: those behind the record `after` of the run's audit."""
+    """Asks for the steps to undo, latest first: those behind the record `after` of the run's audit.
+
+    With `of` they are the steps of that run, and `run` is the one that undoes them.
+    """
 
     run: RunRef
     after: int = 0
+    of: RunRef | None = None
 
 
 class Undo(Value):
-    """A completed step to undo: the node that does it, in which graph, and what the step saw and wrote."""
+    """A completed step to undo: the node that does it, in which graph, and what the step saw and wrote.
+
+    With `batch` it is a whole batch of a foreach: `run_id` is the batch, `node` and `step` are those of the foreach.
+    """
 
     run_id: str
     step: str
     node: str
     at: str
     seen: dict[str, JsonValue]
+    batch: int = 0
 
 
 class UndoPage(Value):
@@ -115,6 +123,16 @@ class UndoPage(Value):
 
     steps: tuple[Undo, ...] = ()
     more: bool = False
+
+
+class Batch(Value):
+    """A batch of a foreach that has run, and each node with its graph that would undo something in it."""
+
+    run_id: str
+    node: str
+    step: str
+    number: int
+    undo: tuple[tuple[str, str], ...] = ()
 
 
 class RewindOrder(Value):

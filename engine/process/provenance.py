@@ -49,8 +49,9 @@ class Guard(Value):
 
 
 class Transition(Value):
-    """One way that a run took, in words and with what was looked at for it."""
+    """One way that a run took, in words and with what was looked at for it; `run_id` is whose audit has it."""
 
+    run_id: str
     seq: int
     at: datetime
     step: str
@@ -116,6 +117,7 @@ def _transition(record: AuditRecord) -> Transition:
     ]
     to = data.get("to")
     return Transition(
+        run_id=record.run_id,
         seq=record.seq,
         at=record.at,
         step=str(data.get("step", "")),

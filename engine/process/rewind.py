@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from engine.errors import Invalid
-from engine.process.messages import RewindPlan, Undo
+from engine.process.messages import Batch, RewindPlan, Undo
 from engine.process.patches import apply_patch, difference
 from engine.runs import AuditRecord
 
@@ -106,12 +106,31 @@ def rewind(records: Sequence[AuditRecord], target: str) -> RewindPlan:
     return RewindPlan(step=found, node=node, after=after, context=context, visits=visits, patch=patch)
 
 
-def to_undo(records: Sequence[AuditRecord], after: int = 0) -> Iterator[Undo]:
-    """Yield the completed steps with a compensation behind record `after` that were not undone yet, latest first."""
-    over = {str(record.data.get("undone")) for record in records if record.action in UNDONE}
+def to_undo(
+    records: Sequence[AuditRecord],
+    after: int = 0,
+    batches: Sequence[Batch] = (),
+    by: Sequence[AuditRecord] = (),
+) -> Iterator[Undo]:
+    """Yield the completed steps with a compensation behind record `after` that were not undone yet, latest first.
+
+    `batches` are those of the run's foreaches: each comes as a whole, where its foreach stands. `by` are the records
+    of another run that undoes this one.
+    """
+    over = {str(record.data.get("undone")) for record in (*records, *by) if record.action in UNDONE}
+    latest = sorted((one for one in batches if one.undo and one.run_id not in over), key=lambda one: -one.number)
+    recorded = {str(record.data.get("step", "")) for record in records}
+    # A foreach that was left in its middle has no record: nothing came after it.
+    yield from (_whole(one) for one in latest if one.step not in recorded)
     for record in reversed(records):
+        if record.seq <= after:
+            return
+        step = str(record.data.get("step", ""))
+        if record.action in STEPS:
+            yield from (_whole(one) for one in latest if one.step == step)
+            latest = [one for one in latest if one.step != step]
         undo: Any = record.data.get("undo")
-        if record.seq <= after or record.action != "node.finished" or not undo or record.data["step"] in over:
+        if record.action != "node.finished" or not undo or step in over:
             continue
         yield Undo(
             run_id=record.run_id,
@@ -120,3 +139,7 @@ def to_undo(records: Sequence[AuditRecord], after: int = 0) -> Iterator[Undo]:
             at=undo["at"],
             seen=undo["seen"],
         )
+
+
+def _whole(batch: Batch) -> Undo:
+    return Undo(run_id=batch.run_id, step=batch.step, node=batch.node, at="", seen={}, batch=batch.number)

@@ -7,14 +7,14 @@ from engine.process.definition import ProcessDefinition
 from engine.process.findings import Finding, Severity
 from engine.process.logic import Path
 from engine.process.nodes.base import NodeBase
-from engine.process.nodes.branch import BranchNode
 from engine.process.verify_bounds import Bounds, bounds
 from engine.process.verify_data import Flow, parallel_writes
 from engine.process.verify_graph import check_graph
-from engine.process.verify_guards import Cases, Way, check_ways
 from engine.process.verify_names import KnownNames, check_forms, check_names, check_schemas
 from engine.process.verify_scopes import graphs
 from engine.process.verify_types import Typing
+from engine.process.verify_values import check_values
+from engine.process.verify_ways import Choices, check_node_ways
 
 __all__ = ["Bounds", "Finding", "KnownNames", "Severity", "bounds", "has_errors", "verify", "writes_schema"]
 
@@ -38,7 +38,8 @@ def verify(definition: ProcessDefinition, names: KnownNames | None = None) -> li
             at = graph.where(name)
             found += node.check(at)
             found += _typed(node, at, typing)
-            found += _ways(node, at, Cases(schema, decisions.values, local))
+            found += check_node_ways(node, at, Choices(schema, decisions.values, local))
+            found += check_values(node, at, schema, typing)
     found += Flow(definition).check()
     unique = dict.fromkeys(found)
     return sorted(unique, key=lambda finding: finding.severity)
@@ -67,14 +68,14 @@ class _Decisions:
     """Which paths of the context hold the decision of a supervisor, and which decisions there are."""
 
     def __init__(self, definition: ProcessDefinition) -> None:
-        self._known: dict[str, set[str] | None] = {}
+        given = (*definition.context.initial, *(definition.input.get("properties") or ()))
+        self._known: dict[str, set[str] | None] = dict.fromkeys(given)
         for graph in graphs(definition):
             for node in graph.body.nodes.values():
-                for key in node.writes:
-                    self._add(key, node)
+                for index, key in enumerate(node.writes):
+                    self._add(key, () if index else node.decisions_of())
 
-    def _add(self, key: str, node: NodeBase) -> None:
-        decisions = node.decisions_of()
+    def _add(self, key: str, decisions: tuple[str, ...]) -> None:
         known = self._known.setdefault(key, set())
         if not decisions or known is None:
             self._known[key] = None
@@ -82,7 +83,7 @@ class _Decisions:
             known.update(decisions)
 
     def values(self, path: Path) -> list[Any] | None:
-        """Return the decisions a path may hold, or None where other nodes write it as well."""
+        """Return the decisions a path may hold, or None where something else may stand there as well."""
         if len(path) != 2 or path[1] != "decision":
             return None
         known = self._known.get(path[0])
@@ -95,19 +96,3 @@ def _typed(node: NodeBase, at: str, typing: Typing) -> Iterator[Finding]:
     for index, way in enumerate(node.next):
         if way.when is not None:
             yield from typing.check(way.when, f"{at}/next/{index}/when")
-
-
-def _ways(node: NodeBase, at: str, cases: Cases) -> Iterator[Finding]:
-    """Check the automatic transitions of a node and the arms of a choice."""
-    automatic = [
-        Way(f"{at}/next/{index}", f"the way to {way.to!r}", way.when)
-        for index, way in enumerate(node.next)
-        if way.trigger == "auto"
-    ]
-    if automatic:
-        others = len(automatic) < len(node.next)
-        yield from check_ways(automatic, cases, f"{at}/next", needs_default=not others)
-    if isinstance(node, BranchNode) and node.take == "first":
-        arms = [Way(f"{at}/arms/{index}", f"the arm {arm.name!r}", arm.when) for index, arm in enumerate(node.arms)]
-        fresh = Cases(cases.schema, cases.decisions, cases.local)
-        yield from check_ways(arms, fresh, f"{at}/arms", needs_default=False)

@@ -13,6 +13,7 @@ from engine.process.nodes.branch import BranchNode
 from engine.process.nodes.foreach import ForeachNode
 from engine.process.verify_schema import look_up
 from engine.process.verify_scopes import Edge, Graph
+from engine.process.verify_values import certainly_written
 
 Known = frozenset[str]
 
@@ -119,7 +120,7 @@ class Flow:
             return _after_branch(node, before, inner)
         if isinstance(node, ForeachNode):
             return before | ({node.collect.into} if node.collect is not None else set[str]())
-        return before | set(node.writes)
+        return before | set(certainly_written(node))
 
     def _node(self, graph: Graph, name: str, before: Known) -> None:
         node, at = graph.body.nodes[name], graph.where(name)
@@ -206,18 +207,17 @@ class Flow:
 
 def _after_branch(node: BranchNode, before: Known, inner: list[tuple[Known | None, bool]]) -> Known | None:
     """Return what is assigned after a branch: what every way through it assigns."""
+    # Where no arm holds the node fails, so that one of them has been gone through to its end.
+    ways = [done for done, _ in inner if done is not None]
+    if not ways:
+        return None
+    one = frozenset.intersection(*ways)
+    if node.take == "first" or node.join != "all":
+        return one
     certain = [done for done, always in inner if always]
-    if node.take == "first":
-        ways = [done for done, _ in inner if done is not None]
-        if not certain:
-            ways.append(before)
-        return frozenset.intersection(*ways) if ways else None
-    if node.join == "all":
-        if any(done is None for done in certain):
-            return None
-        return before.union(*(done for done in certain if done is not None))
-    done = [known for known, _ in inner if known is not None]
-    return frozenset.intersection(*done) if done and len(certain) == len(inner) else before
+    if any(done is None for done in certain):
+        return None
+    return one.union(before, *(done for done in certain if done is not None))
 
 
 def template_paths(template: str) -> Iterator[tuple[Path, bool]]:

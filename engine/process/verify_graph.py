@@ -68,7 +68,8 @@ def _entered(graph: Graph) -> set[str]:
 
 def _ends(graph: Graph, found: set[str]) -> Iterator[Finding]:
     """Yield the nodes from which no end can be reached, and those after which nothing is said."""
-    undo = {node.compensate for node in graph.body.nodes.values()}
+    # What only undoes is run alone.
+    undo = {node.compensate for node in graph.body.nodes.values()} - _entered(graph)
     living = {name for name in graph.body.nodes if graph.is_exit(name)}
     before: dict[str, list[str]] = {}
     for name in graph.body.nodes:
@@ -81,11 +82,11 @@ def _ends(graph: Graph, found: set[str]) -> Iterator[Finding]:
                 living.add(name)
                 pending.append(name)
     for name in graph.body.nodes:
-        if name not in found or name in living or name in undo:
+        if name not in found or name in undo:
             continue
-        if not graph.body.nodes[name].next:
+        if not graph.body.nodes[name].next and not graph.is_exit(name):
             yield error("no_way_on", graph.where(name), f"nothing comes after {name!r}; add next, or make it an end")
-        else:
+        elif name not in living:
             yield error("no_end", graph.where(name), f"no way from {name!r} leads to an end; add one")
 
 

@@ -5,7 +5,7 @@ variable into finitely many cases, and one sample of each case decides all of it
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,25 @@ _CONNECTIVES = frozenset({"and", "or", "!", "!!", "if", "?:"})
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One guarded way: its pointer, where it leads in words, and its guard; None is the default."""
+    """One guarded way: its pointer, where it leads in words, and its guard; None is the default.
+
+    One that `offers` waits for a person: it is open beside those after it that do.
+    """
 
     at: str
     label: str
     guard: Any
+    offers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a node may have chosen itself: which ways are open then, what is known then, and whether it must go on."""
+
+    ways: tuple[int, ...]
+    cases: "Cases"
+    chosen: str = ""
+    needed: bool = True
 
 
 class _Unprovable(Exception):
@@ -151,45 +165,63 @@ def _numbers(constants: list[int | float], schema: dict[str, Any]) -> list[Any]:
     )
 
 
-def check_ways(ways: list[Way], cases: Cases, at: str, needs_default: bool) -> Iterator[Finding]:
-    """Yield the ways that are never taken, and a case for which there is none when one is needed."""
-    try:
-        rules = [(way, None if way.guard is None else compile_rule(way.guard)) for way in ways]
-        for _, rule in rules:
-            if rule is not None:
-                cases.read(rule.tree)
-        taken, uncovered = _enumerate([rule for _, rule in rules], cases.samples)
-    except _Unprovable:
-        if needs_default and all(way.guard is not None for way in ways):
-            yield error(
-                "no_default", at, "it can't be shown that a guard always holds; add a last transition without when"
-            )
-        return
-    except Problem:
-        return
+def check_ways(ways: list[Way], rounds: list[Round], at: str, last: str) -> Iterator[Finding]:
+    """Yield the ways that are never taken, and the first case in which there is none; `last` says the remedy."""
+    taken: set[int] = set()
+    proved, missed = True, False
+    for one in rounds:
+        try:
+            found, uncovered = _cases_of(ways, one)
+        except _Unprovable:
+            proved = False
+            if one.needed and not missed and all(ways[index].guard is not None for index in one.ways):
+                missed = True
+                yield error("no_default", at, f"it can't be shown that a guard always holds; {last}")
+            continue
+        except Problem:
+            return
+        taken |= found
+        if one.needed and uncovered is not None and not missed:
+            missed = True
+            chosen = f"{one.chosen!r} with {_shown(uncovered)}" if one.chosen else _shown(uncovered)
+            yield error("not_total", at, f"no guard holds for {chosen}; {last}")
     for index, way in enumerate(ways):
-        if index not in taken:
+        if proved and index not in taken:
             yield warning(
                 "never_taken", way.at, f"whenever its guard holds an earlier one does; {way.label} is never taken"
             )
-    if needs_default and uncovered is not None:
-        yield error("not_total", at, f"no guard holds for {_shown(uncovered)}; add a last transition without when")
 
 
-def _enumerate(
-    rules: list[Rule | None], samples: Callable[[], Iterator[dict[str, Any]]]
-) -> tuple[set[int], dict[str, Any] | None]:
+def _cases_of(ways: list[Way], one: Round) -> tuple[set[int], dict[str, Any] | None]:
     """Return which ways are taken in some case, and a case in which none is."""
+    rules: dict[int, Rule | None] = {}
+    for index in one.ways:
+        guard = ways[index].guard
+        rule = rules[index] = None if guard is None else compile_rule(guard)
+        if rule is not None:
+            one.cases.read(rule.tree)
     taken: set[int] = set()
     uncovered: dict[str, Any] | None = None
-    for sample in samples():
-        for index, rule in enumerate(rules):
-            if rule is None or _holds(rule, sample):
-                taken.add(index)
-                break
-        else:
-            uncovered = sample if uncovered is None else uncovered
+    for sample in one.cases.samples():
+        found = _taken(ways, rules, sample)
+        taken |= found
+        if not found and uncovered is None:
+            uncovered = sample
     return taken, uncovered
+
+
+def _taken(ways: list[Way], rules: dict[int, Rule | None], sample: dict[str, Any]) -> set[int]:
+    """Return the first way that holds, or all that are offered where the first is."""
+    offered: set[int] = set()
+    for index, rule in rules.items():
+        if offered and not ways[index].offers:
+            continue
+        if rule is not None and not _holds(rule, sample):
+            continue
+        if not ways[index].offers:
+            return {index}
+        offered.add(index)
+    return offered
 
 
 def _holds(rule: Rule, sample: dict[str, Any]) -> bool:

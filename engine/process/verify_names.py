@@ -1,7 +1,9 @@
 """Whether what a definition names outside itself exists, and whether its schemas are schemas."""
 
 import difflib
+import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -11,8 +13,9 @@ from engine.json_schema import violations
 from engine.process.definition import ProcessDefinition
 from engine.process.findings import Finding, error, pointer
 from engine.process.nodes.supervisor import SupervisorNode
+from engine.process.verify_schema import misfit
 from engine.process.verify_scopes import Graph
-from engine.values import Value
+from engine.values import Value, canonical_json
 
 
 class KnownNames(Value):
@@ -51,25 +54,31 @@ def check_schemas(definition: ProcessDefinition) -> Iterator[Finding]:
     """Yield schemas that are none, and a context that its schema does not hold."""
     schema = definition.context.schema_
     yield from _schema(definition.input, "/input")
-    yield from _schema(schema, "/context/schema")
+    broken = list(_schema(schema, "/context/schema"))
+    yield from broken
     if schema.get("type", "object") != "object":
         yield error("context_not_object", "/context/schema/type", "the context is an object; set type to object")
         return
     properties = _properties(schema)
-    for key in _properties(definition.input):
+    for key, given in _properties(definition.input).items():
+        at = f"/input/properties{pointer(key)}"
         if key not in properties:
             yield error(
                 "unknown_write",
-                f"/input/properties{pointer(key)}",
+                at,
                 f"the input seeds the context, whose schema has no {key!r}; add it to /context/schema/properties",
             )
+            continue
+        why = misfit(given, properties[key], definition.input, schema)
+        if why is not None:
+            yield error("input_misfit", at, f"the input seeds the context, whose schema refuses some of it: {why}")
     for key, value in definition.context.initial.items():
         at = f"/context/initial{pointer(key)}"
         if key not in properties:
             yield error(
                 "unknown_write", at, f"the context's schema has no {key!r}; add it to /context/schema/properties"
             )
-        elif not list(_schema(schema, "")):
+        elif not broken:
             for problem in violations({**schema, "required": []}, {key: value}):
                 yield error("initial_invalid", at, f"it does not fit the context's schema: {problem.message[:200]}")
 
@@ -87,8 +96,17 @@ def _properties(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema(schema: dict[str, Any], at: str) -> Iterator[Finding]:
+    problem = _problem(canonical_json(schema))
+    if problem is not None:
+        where, message = problem
+        yield error("schema_invalid", at + where, f"it is not a JSON Schema: {message}")
+
+
+@lru_cache(maxsize=256)
+def _problem(schema: str) -> tuple[str, str] | None:
+    """Return where a schema is none, and why; kept, because a schema stays while the rest of a definition changes."""
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(json.loads(schema))
     except SchemaError as problem:
-        where = at + pointer(*problem.absolute_path)
-        yield error("schema_invalid", where, f"it is not a JSON Schema: {problem.message[:200]}")
+        return pointer(*problem.absolute_path), problem.message[:200]
+    return None

@@ -8,6 +8,7 @@ from engine.process.logic import Path
 Types: TypeAlias = frozenset[str]
 ANY: Types = frozenset({"null", "boolean", "number", "string", "array", "object"})
 _LEVELS = 32
+_COMBINED = ("anyOf", "oneOf", "allOf", "not", "if", "patternProperties")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def look_up(root: dict[str, Any], path: Path) -> Found:
     here = resolve(root, root)
     optional = False
     for index, key in enumerate(path):
-        if any(word in here for word in ("anyOf", "oneOf", "allOf", "if", "patternProperties")):
+        if any(word in here for word in _COMBINED):
             return Found("present", {})
         properties = here.get("properties")
         if isinstance(properties, dict) and key in properties:
@@ -58,6 +59,46 @@ def look_up(root: dict[str, Any], path: Path) -> Found:
             extra = here.get("additionalProperties")
             return Found("present", resolve(extra, root) if isinstance(extra, dict) else {})
     return Found("optional" if optional else "present", here)
+
+
+def misfit(inner: Any, outer: Any, inside: dict[str, Any], outside: dict[str, Any], levels: int = 8) -> str | None:
+    """Return why a value that fits `inner` need not fit `outer`, or None if nothing says so.
+
+    `inside` and `outside` are the roots that references lead into. Types, listed values, properties and items are
+    compared; bounds and patterns are not.
+    """
+    inner, outer = resolve(inner, inside), resolve(outer, outside)
+    given, taken = types_of(inner), types_of(outer)
+    if not levels or any(word in schema for schema in (inner, outer) for word in _COMBINED) or taken == ANY:
+        return None
+    if not given <= taken:
+        return f"it may be {' or '.join(sorted(given - taken))}, not only {' or '.join(sorted(taken))}"
+    if outer.get("type") == "integer" and inner.get("type") == "number":
+        return "it may be a number with a fraction, not only an integer"
+    allowed, listed = values_of(outer), values_of(inner)
+    if allowed is not None and (listed is None or any(value not in allowed for value in listed)):
+        return f"it may be something other than {', '.join(map(str, allowed[:10]))}"
+    if "array" in given and isinstance(outer.get("items"), dict):
+        why = misfit(inner.get("items", {}), outer["items"], inside, outside, levels - 1)
+        return f"an item: {why}" if why else None
+    return _object_misfit(inner, outer, inside, outside, levels) if "object" in given else None
+
+
+def _object_misfit(
+    inner: dict[str, Any], outer: dict[str, Any], inside: dict[str, Any], outside: dict[str, Any], levels: int
+) -> str | None:
+    needed = [key for key in outer.get("required") or () if key not in (inner.get("required") or ())]
+    if needed:
+        return f"it may lack {needed[0]!r}"
+    properties: dict[str, Any] = inner.get("properties") or {}
+    known: dict[str, Any] = outer.get("properties") or {}
+    if outer.get("additionalProperties") is False and any(key not in known for key in properties):
+        return f"it may hold {next(key for key in properties if key not in known)!r}"
+    for key, schema in known.items():
+        why = misfit(properties[key], schema, inside, outside, levels - 1) if key in properties else None
+        if why:
+            return f"{key!r}: {why}"
+    return None
 
 
 def types_of(schema: dict[str, Any]) -> Types:

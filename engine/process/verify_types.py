@@ -17,6 +17,8 @@ _BOOLEAN = frozenset({"!", "!!", "all", "some", "none", "in", "exists"}) | _ORDE
 _LISTS = frozenset({"map", "filter", "merge", "missing", "missing_some"})
 _SCOPED = frozenset({"map", "filter", "all", "some", "none", "reduce", "try"})
 _NUMBERS: Types = frozenset({"number"})
+_OBJECTS: Types = frozenset({"object"})
+_TEXTS: Types = frozenset({"string"})
 
 Values = Callable[[tuple[str, ...]], list[Any] | None]
 
@@ -54,13 +56,17 @@ class Typing:
             yield from self._order(node, at)
         elif node.op in _EQUALITY:
             yield from self._equality(node, at)
-        elif node.op in _ARITHMETIC and not node.direct:
-            for arg in node.args:
-                types = self.types(arg)
-                if not types & {"number", "boolean", "null"} and (
-                    types != frozenset({"string"}) or node.op in ("max", "min")
-                ):
-                    yield error("guard_type", at + arg.at, f"{node.op!r} takes numbers, not {_named(types)}")
+        elif node.op in (*_ARITHMETIC, "cat") and not node.direct:
+            yield from self._operands(node, at)
+
+    def _operands(self, node: Call, at: str) -> Iterator[Finding]:
+        for arg in node.args:
+            types = self.types(arg)
+            if node.op == "cat":
+                if types == _OBJECTS:
+                    yield error("guard_type", at + arg.at, "'cat' takes texts, and an object has none; name a field")
+            elif not types & {"number", "boolean", "null"} and (types != _TEXTS or node.op in ("max", "min")):
+                yield error("guard_type", at + arg.at, f"{node.op!r} takes numbers, not {_named(types)}")
 
     def _order(self, node: Call, at: str) -> Iterator[Finding]:
         for left, right in zip(node.args, node.args[1:], strict=False):

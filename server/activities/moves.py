@@ -1,6 +1,6 @@
 """Activities about a process run as a whole: its child processes, what undoes it, going back, and other versions."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,16 @@ from engine.json_schema import violations
 from engine.ports import ChildStart, open_process, plan_migration, plan_rewind, plan_undo
 from engine.process.continuing import stand
 from engine.process.definition import ProcessDefinition
-from engine.process.messages import MigrationOrder, MigrationPlan, RewindOrder, RewindPlan, UndoOrder, UndoPage
+from engine.process.messages import (
+    Batch,
+    MigrationOrder,
+    MigrationPlan,
+    RewindOrder,
+    RewindPlan,
+    Undo,
+    UndoOrder,
+    UndoPage,
+)
 from engine.process.migrate import misfits
 from engine.process.rewind import rewind, to_undo
 from engine.runs import Run, RunRef
@@ -93,7 +102,9 @@ async def _depth(runs: SqlRunStore, run: Run) -> int:
 async def _undo_page(runs: SqlRunStore, order: UndoOrder) -> UndoPage:
     page: list[Any] = []
     size = 0
-    for one in to_undo(await runs.records(order.run), order.after):
+    of = order.of or order.run
+    by = await runs.records(order.run) if order.of is not None else ()
+    for one in to_undo(await runs.records(of), order.after, await _batches(runs, of), by):
         size += len(canonical_json(one.seen).encode())
         if page and (len(page) >= PAGE_STEPS or size > PAGE_BYTES):
             return UndoPage(steps=tuple(page), more=True)
@@ -110,6 +121,38 @@ async def _migration(runs: SqlRunStore, find: FindProcess, order: MigrationOrder
         node=order.node,
         context=order.context,
         visits=order.visits,
-        undo=tuple(to_undo(await runs.records(order.run))),
+        undo=tuple([one async for one in _undoing(runs, order.run)]),
     )
     return MigrationPlan(version=new.version, findings=found)
+
+
+async def _undoing(runs: SqlRunStore, run: RunRef) -> AsyncGenerator[Undo]:
+    """Yield what could be undone of a run: each step, and of a batch each node that undoes something in it."""
+    batches = {one.run_id: one for one in await _batches(runs, run)}
+    for one in to_undo(await runs.records(run), batches=tuple(batches.values())):
+        if not one.batch:
+            yield one
+            continue
+        for at, node in batches[one.run_id].undo:
+            yield one.model_copy(update={"at": at, "node": node})
+
+
+async def _kinds(runs: SqlRunStore, batch: RunRef) -> list[tuple[str, str]]:
+    steps = to_undo(await runs.records(batch))
+    return list(dict.fromkeys((one.at, one.node) for one in steps))
+
+
+async def _batches(runs: SqlRunStore, run: RunRef) -> list[Batch]:
+    """Return the batches of a run's foreaches; those that undo others are none."""
+    found: list[Batch] = []
+    for one in await runs.batches(run):
+        facts: Any = one.input
+        if "undoes" in facts:
+            continue
+        result: Any = one.result
+        # One that was lost has no result: what could be undone is read from what it did.
+        undo: Any = result["undo"] if result else await _kinds(runs, one.ref)
+        found.append(
+            Batch(run_id=one.run_id, node=facts["node"], step=facts["step"], number=facts["number"], undo=undo)
+        )
+    return found

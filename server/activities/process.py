@@ -28,6 +28,7 @@ from engine.routes import ModelChoice, Route, Routing
 from engine.transcript import Media, Message, ModelReply, ModelRequest, Part
 from engine.values import Principal, Spent, digest
 from providers.output import generate_validated
+from server.activities.foreach import foreach_activities
 from server.activities.guard import implements
 from server.activities.keeping import keep_as_artifact
 from server.activities.moves import Pinned, move_activities
@@ -96,7 +97,13 @@ def process_activities(parts: ProcessParts) -> list[Callable[[Any], Awaitable[An
     async def tool(invocation: ToolInvocation) -> ToolOutcome:
         return await _call(parts, invocation)
 
-    return [load, interact, tool, *move_activities(parts.runs, partial(find_process, parts.definitions))]
+    return [
+        load,
+        interact,
+        tool,
+        *move_activities(parts.runs, partial(find_process, parts.definitions)),
+        *foreach_activities(parts.runs, parts.services.content.source),
+    ]
 
 
 async def find_process(definitions: ProcessDefinitions, principal: Principal, address: str) -> Pinned:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import Problem
+from engine.process.paths import short_path
 from engine.runs import AuditDraft, AuditRecord, RunRef
 from engine.values import Value, canonical_json, utc_now
 from server.store import tables
@@ -67,18 +68,14 @@ async def append(
     connection: AsyncConnection, run: RunRef, drafts: Sequence[AuditDraft], seq: int, head: str
 ) -> tuple[int, str]:
     """Append records behind number `seq` whose hash is `head`; return the new number and head."""
+    rows: list[dict[str, Any]] = []
     for draft in drafts:
         at = draft.at or utc_now()
         fields = _hashed_fields(run.run_id, seq + 1, at, draft, head or GENESIS)
         seq, head = seq + 1, record_hash(fields)
-        await connection.execute(
-            tables.audit.insert().values(
-                tenant=run.tenant,
-                key=draft.key,
-                hash=head,
-                **{**fields, "at": at},
-            )
-        )
+        rows.append({**fields, "tenant": run.tenant, "key": draft.key, "hash": head, "at": at})
+    if rows:
+        await connection.execute(tables.audit.insert(), rows)
     return seq, head
 
 
@@ -121,10 +118,35 @@ async def read(connection: AsyncConnection, run: RunRef) -> list[AuditRecord]:
     rows = await connection.execute(
         sa.select(table).where(table.c.tenant == run.tenant, table.c.run_id == run.run_id).order_by(table.c.seq)
     )
-    return [
-        AuditRecord(**{name: row[name] for name in AuditRecord.model_fields})
-        for row in (row._mapping for row in rows)  # pyright: ignore[reportPrivateUsage] # SQLAlchemy's documented name
-    ]
+    return [_record(row) for row in rows]
+
+
+async def read_item(connection: AsyncConnection, run: RunRef, item: str) -> list[AuditRecord]:
+    """Return the records of one item of a foreach, by its key, from a run and the batches below it, oldest first."""
+    runs, table = tables.runs, tables.audit
+    family, level, steps = [run.run_id], [run.run_id], set[str]()
+    while level:
+        rows = await connection.execute(
+            sa.select(runs.c.run_id, runs.c.input).where(
+                runs.c.tenant == run.tenant, runs.c.parent_id.in_(level), runs.c.kind == "batch"
+            )
+        )
+        found = rows.all()
+        level = [row.run_id for row in found]
+        family += level
+        steps |= {str(row.input["step"]) for row in found}
+    # Long paths are cut in the names of steps: there only the whole path of the item says which it is.
+    cut = [short for step in steps if (short := short_path(path := f"{step}[{item}]/")) != path]
+    named = [table.c.key.contains(f"[{item}]/", autoescape=True)]
+    named += [table.c.key.startswith(f"step/{one}", autoescape=True) for one in cut]
+    query = sa.select(table).where(table.c.tenant == run.tenant, table.c.run_id.in_(family), sa.or_(*named))
+    rows = await connection.execute(query.order_by(table.c.at, table.c.run_id, table.c.seq))
+    return [_record(row) for row in rows]
+
+
+def _record(row: "sa.Row[tuple[Any, ...]]") -> AuditRecord:
+    found = row._mapping  # pyright: ignore[reportPrivateUsage] # SQLAlchemy's documented name
+    return AuditRecord(**{name: found[name] for name in AuditRecord.model_fields})
 
 
 def verify_chain(records: Sequence[AuditRecord]) -> ChainVerdict:

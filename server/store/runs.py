@@ -132,6 +132,13 @@ class SqlRunStore:
             raise NotFound(f"there is no run {ref.run_id}")
         return _run(row)
 
+    async def batches(self, ref: RunRef) -> Sequence[Run]:
+        """Return the batches of a run's foreaches, for the activities of the house alone."""
+        table = tables.runs
+        mine = (table.c.tenant == ref.tenant, table.c.parent_id == ref.run_id, table.c.kind == "batch")
+        async with self._database.read() as connection:
+            return [_run(row) for row in await connection.execute(sa.select(table).where(*mine))]
+
     async def get_for(self, task: Task) -> Run:
         """Return the run that waits for a task the caller was allowed to see."""
         return await self.load(tasks.ref(task))
@@ -153,6 +160,8 @@ class SqlRunStore:
             value = getattr(wanted, name)
             if value is not None:
                 query = query.where(table.c[name] == value)
+        if wanted.kind is None and wanted.parent_id is None:
+            query = query.where(table.c.kind != "batch")
         if wanted.after is not None:
             query = query.where(table.c.run_id < wanted.after)
         query = query.order_by(table.c.run_id.desc()).limit(wanted.limit)
@@ -266,11 +275,12 @@ class SqlRunStore:
             raise NotFound(f"there is no task {task_id}; list_tasks shows what waits for you")
         return found[0]
 
-    async def audit(self, principal: Principal, run_id: str) -> Sequence[AuditRecord]:
-        """Return the whole chain of a run."""
+    async def audit(self, principal: Principal, run_id: str, *, item: str = "") -> Sequence[AuditRecord]:
+        """Return the whole chain of a run, or all records of one item of its foreaches, whichever batch it was in."""
+        ref = RunRef(tenant=principal.tenant, run_id=run_id)
         async with self._database.read() as connection:
             await self._row(connection, principal, run_id)
-            return await chain.read(connection, RunRef(tenant=principal.tenant, run_id=run_id))
+            return await (chain.read_item(connection, ref, item) if item else chain.read(connection, ref))
 
     async def records(self, ref: RunRef) -> Sequence[AuditRecord]:
         """Return the whole chain of a run, for the activities of the house alone."""

@@ -300,5 +300,6 @@ async def test_a_process_with_errors_is_kept_as_a_draft_and_not_published(databa
         await processes.publish(PAT, "approve")
     assert [finding["severity"] for finding in caught.value.details["findings"]] == ["warning", "error"]
     assert [finding.code for finding in await processes.verify(ANN, "approve@draft")] == ["unused", "missing"]
-    await processes.put_draft(ANN, "approve", "start: a", revision=1)
+    sound = "{format: 1, process: approve, start: a, nodes: {a: {type: end}}}"
+    await processes.put_draft(ANN, "approve", sound, revision=1)
     assert (await processes.publish(PAT, "approve")).number == 1

@@ -32,6 +32,11 @@ CASES: list[tuple[str, Changes, Changes]] = [
         guard({"<": [{"+": [{"length": [var("lines")]}, 1]}, 3]}, lines={"type": "array"}),
     ),
     (
+        "guard_type",
+        {f"{PAY}/input/invoice": {"cat": ["of ", {"var": "invoice"}]}},
+        {f"{PAY}/input/invoice": {"cat": ["of ", var("total")]}},
+    ),
+    (
         "nullable_comparison",
         guard({"<": [var("total"), 5]}, total={"type": ["number", "null"]}),
         guard({"<": [var("total"), 5]}),

@@ -1,15 +1,17 @@
 """Every process and every pattern of the examples: what it names exists, it verifies, and its scenarios cover it."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 import examples
 from content.templates.prompt import parse_prompt
+from content.templates.template import parse
 from engine.process.definition import ProcessDefinition, parse_definition
-from engine.process.run.support import not_carried_out
 from engine.process.simulate import play_all
 from engine.process.verify import KnownNames, verify
 from engine.values import PLATFORM_ROLES, Principal
@@ -41,13 +43,16 @@ def known() -> KnownNames:
     )
 
 
+def rendered(template: str, data: Mapping[str, JsonValue]) -> str:
+    return parse(template, name="text").render(dict(data))
+
+
 @pytest.mark.parametrize("path", [*PROCESSES, *PATTERNS], ids=lambda path: path.stem)
 def test_an_example_verifies_and_its_scenarios_pass_and_cover_all_of_it(path: Path) -> None:
     definition = read(path)
     assert definition.process == path.stem
-    assert not_carried_out(definition) == []
     assert verify(definition, known()) == []
-    report = play_all(definition)
+    report = play_all(definition, render=rendered)
     assert [(one.scenario, one.problems) for one in report.played if one.problems] == []
     assert report.played
     assert report.coverage.whole, report.coverage
@@ -62,6 +67,7 @@ def test_each_scenario_of_a_pattern_says_which_way_it_goes(path: Path) -> None:
 def test_each_interaction_of_the_examples_is_a_prompt_that_some_process_uses(path: Path) -> None:
     prompt = parse_prompt(path.read_text())
     assert (prompt.name, prompt.output_format) == (path.stem, "json")
+    assert prompt.check() == []
     assert prompt.input_schema
     assert prompt.output_schema
     assert any(f"interaction: {path.stem}\n" in process.read_text() for process in PROCESSES)

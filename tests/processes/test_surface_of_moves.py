@@ -115,3 +115,43 @@ async def test_what_a_script_or_a_child_names_is_looked_up_before_a_definition_i
     finally:
         await scripts.close()
     assert [(one.code, one.path, one.message) for one in findings if one.severity == "error"] == found
+
+
+ASKING = """
+format: 1
+process: asking
+start: ask
+nodes:
+  ask:
+    type: supervisor
+    seat: {roles: [finance]}
+    ask: {title: "Pay?", description: "TEXT"}
+    decisions: [yes, no]
+    next: [{to: done}]
+  done: {type: end, outcome: done}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{#if paid}}paid{{else}}open{{/if}}", ""),
+        ("{{shout paid}}", "shout"),
+        ("{{> letterhead}}", "letterhead"),
+        ("{{#if paid}}paid", "if"),
+    ],
+)
+async def test_a_text_that_no_run_could_fill_in_is_refused_before_a_definition_is_published(
+    house: EngineHouse, alice: Principal, text: str, message: str
+) -> None:
+    scripts = Scripts()
+    outside = Outside(
+        Toolbox(Catalogue.load(), CORE_TOOLS),
+        Interactions(house.database),
+        VersionStore(house.database, "process"),
+        scripts,
+    )
+    findings = await verify_text(outside, alice, ASKING.replace("TEXT", text))
+    refused = [one for one in findings if one.code == "text_refused"]
+    assert [one.path for one in refused] == (["/nodes/ask/ask/description"] if message else [])
+    assert all(message in one.message for one in refused)

@@ -18,7 +18,6 @@ from content.structure import Structure
 from content.templates.prompt import PromptFile, parse_prompt
 from engine.errors import Problem
 from engine.process.definition import ProcessDefinition, parse_definition
-from engine.process.run.support import not_carried_out
 from engine.process.verify import KnownNames, bounds, verify, writes_schema
 from engine.transcript import Message, ModelRequest, Route, Text, ToolResult, ToolSpec, user
 from engine.values import PLATFORM_ROLES, Principal
@@ -106,7 +105,6 @@ def test_the_process_verifies_without_any_finding_against_the_tools_there_are() 
         skills=frozenset(skill.key for skill in box.catalogue.visible(owner())),
     )
     assert verify(definition(), names) == []
-    assert not_carried_out(definition()) == []
 
 
 def test_the_process_has_a_worst_case_in_calls_money_and_time() -> None:

@@ -2,6 +2,7 @@
 
 from engine.process.drawing.mermaid import mermaid
 from engine.process.drawing.sketch import State, sketch_of
+from engine.process.drawing.state import RunState, run_state
 from engine.process.drawing.svg import svg
 
-__all__ = ["State", "mermaid", "sketch_of", "svg"]
+__all__ = ["RunState", "State", "mermaid", "run_state", "sketch_of", "svg"]

@@ -2,14 +2,32 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.process.definition import ProcessDefinition
 from engine.process.nodes.base import Body, NodeBase
 
-State = Literal["done", "running", "waiting", "failed", "skipped", "added", "removed", "changed"]
-"""What a picture may say of a node: how far a run is with it, or how a version differs from another."""
+State = Literal["done", "running", "waiting", "failed", "skipped", "undone", "stopped", "added", "removed", "changed"]
+"""What a picture may say of a node: how far a run is with it, or how a version differs from another.
+
+`waiting` is for a person; `undone` says that the run went back or made up for it; `stopped` was left unfinished.
+"""
+
+SIGNS: Mapping[State, str] = {
+    "done": "✓",
+    "running": "▶",
+    "waiting": "?",
+    "failed": "✕",
+    "skipped": "»",
+    "undone": "↶",
+    "stopped": "■",
+    "added": "+",
+    "removed": "−",
+    "changed": "≠",
+}
+"""The same as a sign, so that no state is told by colour alone."""
 
 
 @dataclass(frozen=True)

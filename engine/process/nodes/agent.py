@@ -5,17 +5,10 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from engine.phases import Phase
 from engine.process.findings import Finding, error
 from engine.process.nodes.base import NodeBase, Part, Template, listed, mapping
-from engine.values import Budget, Value
-
-
-class Phase(Value):
-    """One step of a tool policy: only these tools, for so many calls, before the next phase begins."""
-
-    tools: tuple[str, ...] = Field(min_length=1)
-    min_calls: int = Field(default=1, ge=0)
-    max_calls: int | None = Field(default=None, ge=1)
+from engine.values import Budget
 
 
 class AgentNode(NodeBase, frozen=True):

@@ -74,5 +74,5 @@ class BranchNode(NodeBase, frozen=True):
             yield warning(
                 "join_may_never",
                 f"{at}/join",
-                f"the join waits for {needed} arms but only {certain} are always taken; it ends with those that are",
+                f"the join waits for {needed} arms but only {certain} are always taken; with fewer the node fails",
             )

@@ -17,6 +17,16 @@ class Collect(Value):
     fields: tuple[Key, ...] = Field(min_length=1)
 
 
+def _made(body: Body) -> set[str]:
+    """Return what the nodes of an item's scope write; a foreach in it has scopes of its own."""
+    made: set[str] = set()
+    for node in body.nodes.values():
+        made.update(node.writes)
+        if not isinstance(node, ForeachNode):
+            made.update(*(_made(nested.body) for nested in node.bodies()))
+    return made
+
+
 class ForeachNode(NodeBase, frozen=True):
     """Each item has a scope of its own over the context: the item under `as`, and what its body writes.
 
@@ -58,7 +68,7 @@ class ForeachNode(NodeBase, frozen=True):
                 f"{at}/collect/into",
                 f"the node writes {self.collect.into!r}; add it to writes",
             )
-        made = {self.as_}.union(*(node.writes for node in self.body.nodes.values()))
+        made = {self.as_, *_made(self.body)}
         for index, field in enumerate(self.collect.fields):
             if field not in made:
                 yield error(

@@ -13,27 +13,45 @@ from pydantic import JsonValue
 
 from engine.ports import apply_change, plan_undo
 from engine.process.messages import Undo, UndoOrder
+from engine.process.run.batches import undo_batch
 from engine.process.run.flow import EXECUTORS, actor_of
 from engine.process.run.frame import UNDO, Conduct, Ended, Frame, NodeFailed
 from engine.process.run.undoing import body_at, compensates
-from engine.runs import AuditDraft, Change, EventDraft, Seat, TaskDraft, derived_id
+from engine.runs import AuditDraft, Change, EventDraft, RunRef, Seat, TaskDraft, derived_id
 from engine.values import Spent
 
 Why = Literal["failed", "cancelled", "rewound"]
 
 
-async def undo(conduct: Conduct, why: Why, *, after: int = 0) -> None:
-    """Run the compensations of what was completed behind the record `after` of the audit and is not undone yet."""
+async def undo(conduct: Conduct, why: Why, *, after: int = 0, of: RunRef | None = None) -> None:
+    """Run the compensations of what was completed behind the record `after` of the audit and is not undone yet.
+
+    With `of` it is that run which is undone, by this one. The batches of a foreach are undone as runs of their own.
+    """
     if not compensates(conduct.definition):
         return
     # A paused run is undone as well: whoever cancels it waits for nobody to resume it.
     conduct.paused = False
     while True:
-        page = await plan_undo(UndoOrder(run=conduct.run, after=after))
+        page = await plan_undo(UndoOrder(run=conduct.run, after=after, of=of))
         for one in page.steps:
-            await _undo_step(conduct, one, why)
+            await (_undo_batch(conduct, one, of, why) if one.batch else _undo_step(conduct, one, why))
         if not page.more:
             return
+
+
+async def _undo_batch(conduct: Conduct, one: Undo, of: RunRef | None, why: Why) -> None:
+    facts: dict[str, JsonValue] = {"undone": one.run_id, "of": one.run_id, "why": why, "batch": one.batch}
+    action = "node.compensated"
+    try:
+        run = await undo_batch(conduct, one, of or conduct.run, why)
+        facts["undone_by"] = run.run_id
+    except NodeFailed as failed:
+        action = "node.compensation_failed"
+        facts["error"] = {"kind": failed.kind, "message": failed.message}
+    path = f"{UNDO}{one.run_id}/"
+    frame = Frame(conduct, {}, path=path, scope=path)
+    await _record(frame, one, frame.next_step(one.node), facts, action, Spent())
 
 
 async def _undo_step(conduct: Conduct, one: Undo, why: Why) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from engine.ports import apply_change
 from engine.process.definition import ErrorTransition, NodeBase, TimeoutTransition
 from engine.process.patches import Patch
 from engine.process.run.frame import Ended, Frame, NodeFailed
@@ -17,6 +16,7 @@ from engine.process.run.supervision import parked
 from engine.process.run.undoing import undoing
 from engine.process.run.ways import by_person, choose
 from engine.runs import AuditDraft, Change, EventDraft
+from engine.values import Spent
 
 Executor = Callable[[Frame, str, Any, str], Awaitable[NodeResult]]
 """How a type of node is carried out: `(frame, node id, node, step) -> result`."""
@@ -63,12 +63,12 @@ async def _step(frame: Frame, node: NodeBase, post: Post) -> str | None:
         failed.spent = failed.spent.plus(result.spent)
         return await _failed(frame, node, post, failed, patch)
     except Ended as ended:
-        await _record(frame, node_id, node, step, NodeResult(facts={"outcome": ended.outcome}), [], Taken(None, []))
+        result = NodeResult(facts={"outcome": ended.outcome}, spent=ended.spent)
+        frame.conduct.spent, ended.spent = frame.conduct.spent.plus(ended.spent), Spent()
+        await _record(frame, node_id, node, step, result, [], Taken(None, []))
         raise
     frame.conduct.spent = frame.conduct.spent.plus(result.spent)
-    undo = undoing(frame, node_id, node)
-    if undo is not None:
-        result.facts["undo"] = undo
+    _note_undo(frame, node_id, node, result)
     await _record(frame, node_id, node, step, result, patch, taken)
     return await by_person(frame, post, taken.offered) if taken.offered else taken.to
 
@@ -119,10 +119,15 @@ async def _record_late(
         facts: dict[str, JsonValue] = {"error": {"kind": failed.kind, "message": failed.message}}
         await _record(frame, node_id, node, step, NodeResult(facts=facts), [], Taken(None, []))
         return
+    _note_undo(frame, node_id, node, result)
+    await _record(frame, node_id, node, step, result, patch, Taken(None, []))
+
+
+def _note_undo(frame: Frame, node_id: str, node: NodeBase, result: NodeResult) -> None:
     undo = undoing(frame, node_id, node)
     if undo is not None:
         result.facts["undo"] = undo
-    await _record(frame, node_id, node, step, result, patch, Taken(None, []))
+        frame.conduct.undo[(str(undo["at"]), str(undo["node"]))] = None
 
 
 def _count_visit(frame: Frame, node_id: str, node: NodeBase) -> None:
@@ -196,7 +201,7 @@ async def _record(
     kind = kind or ("node.failed" if failed else "node.finished")
     # A step that was failed, then done with as ordered, has two records.
     key = f"step/{step}" if kind in ("node.failed", "node.finished") else f"ordered/{step}"
-    await apply_change(
+    await conduct.record(
         Change(
             run=conduct.run,
             key=key,

@@ -1,6 +1,6 @@
 """What is shared while a definition is carried out: the run, its context, and the scopes of nested bodies."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,22 +9,20 @@ from pydantic import JsonValue
 from engine.errors import Problem
 from engine.json_schema import first_violation
 from engine.people import People
-from engine.ports import ProcessSnapshot
+from engine.ports import ProcessSnapshot, apply_change
 from engine.process.definition import ProcessDefinition
-from engine.process.logic import Rule, compile_rule, explain
+from engine.process.logic import Rule, compile_rule
 from engine.process.messages import Proposal
 from engine.process.patches import Patch, writes_patch
+from engine.process.paths import short_path
 from engine.process.run.events import Events
 from engine.process.run.posts import Posts
-from engine.runs import RunRef
-from engine.values import Budget, Principal, Spent, canonical_json, digest
+from engine.runs import Change, RunRef
+from engine.values import Budget, Principal, Spent, canonical_json
 
 MAX_CONTEXT_BYTES = 256 * 1024
 UNDO = "undo/"
 """How the paths of compensations begin; those of all other steps begin with a number."""
-
-MAX_PATH = 80
-"""How much of the path of a nested step is kept in its name; names of steps are keys of the store."""
 
 
 class NodeFailed(Exception):  # a result of a node that the definition may handle
@@ -38,10 +36,11 @@ class NodeFailed(Exception):  # a result of a node that the definition may handl
 
 
 class Ended(Exception):  # how an end inside a body ends the whole run
-    """An `end` node was reached."""
+    """An `end` node was reached; `spent` is what no step has written down yet."""
 
     def __init__(self, outcome: str, output: JsonValue) -> None:
         super().__init__(outcome)
+        self.spent = Spent()
         self.outcome = outcome
         self.output = output
 
@@ -58,7 +57,7 @@ class Conduct:
     events: Events
     budget: Budget
     spent: Spent = field(default_factory=Spent)
-    rules: dict[str, Rule] = field(default_factory=lambda: {})
+    rules: dict[int, tuple[Any, Rule]] = field(default_factory=lambda: {})
     paused: bool = False
     position: str = ""
     parked: set[str] = field(default_factory=lambda: set())
@@ -66,6 +65,14 @@ class Conduct:
 
     posts: Posts = field(default_factory=Posts)
     proposals: tuple[Proposal, ...] = ()
+    record: Callable[[Change], Awaitable[object]] = apply_change
+    """How the end of a step is written down: by itself, or in a batch together with others."""
+
+    undo: dict[tuple[str, str], None] = field(default_factory=lambda: {})
+    """What would undo something in this run: each node with its graph. The run that a batch belongs to is told."""
+
+    given_back: dict[str, int] = field(default_factory=lambda: {})
+    """How many of its slots each batch still needs, where that is fewer than it was given."""
 
     def propose(self, by: str, node: str, keys: Iterable[str]) -> None:
         """Remember who has put values into the context by hand."""
@@ -74,10 +81,11 @@ class Conduct:
 
     def rule(self, expression: Any) -> Rule:
         """Return the compiled form of an expression, strict about missing variables."""
-        key = canonical_json(expression)
-        if key not in self.rules:
-            self.rules[key] = compile_rule(expression, strict=True)
-        return self.rules[key]
+        # Kept beside its rule, an expression stays what its id means.
+        known = self.rules.get(id(expression))
+        if known is None:
+            known = self.rules[id(expression)] = (expression, compile_rule(expression, strict=True))
+        return known[1]
 
 
 @dataclass
@@ -116,10 +124,7 @@ class Frame:
     def next_step(self, node: str) -> str:
         """Return the name of the next step: unique in the run and the same on every replay."""
         self.steps += 1
-        path = self.path
-        if len(path) > MAX_PATH:
-            path = f"{path[:MAX_PATH]}~{digest(path)[:20]}/"
-        return f"{path}{self.steps}.{node}"
+        return f"{short_path(self.path)}{self.steps}.{node}"
 
     def evaluate(self, expression: Any, where: str) -> Any:
         """Return the value of an expression.
@@ -138,7 +143,7 @@ class Frame:
 
     def trace(self, expression: Any) -> JsonValue:
         """Return the clauses of an expression with the values they saw, for the audit."""
-        return explain(expression, self.visible())
+        return self.conduct.rule(expression).explain(self.visible())
 
     def write(self, node_id: str, declared: tuple[str, ...], result: Mapping[str, JsonValue]) -> Patch:
         """Lay `result` into the frame and return what that changed, as JSON Patch on the frame's scope.
@@ -151,6 +156,8 @@ class Frame:
             raise NodeFailed(
                 "undeclared_write", f"{node_id} wrote {', '.join(undeclared)}, but declares only {list(declared)}"
             )
+        if not result:
+            return []
         # Names of a foreach item need not be in the context's schema; what is there must hold.
         schema = {**self.conduct.definition.context.schema_, "additionalProperties": True, "required": []}
         problem = first_violation(schema, dict(result))

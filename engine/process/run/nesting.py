@@ -1,4 +1,4 @@
-"""Nodes that hold or start other graphs, and those that only wait or end: `branch`, `foreach`, `wait`, `end`."""
+"""Nodes that hold other graphs side by side, and those that only wait or end: `branch`, `wait`, `end`."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -11,7 +11,6 @@ from engine import stage
 from engine.process.durations import parse_duration
 from engine.process.nodes.branch import Arm, BranchNode
 from engine.process.nodes.end import EndNode
-from engine.process.nodes.foreach import ForeachNode
 from engine.process.nodes.wait import EventMatch, WaitNode
 from engine.process.run.events import event_writes
 from engine.process.run.flow import EXECUTORS, NodeResult, run_body
@@ -19,9 +18,6 @@ from engine.process.run.frame import Ended, Frame, NodeFailed
 from engine.process.run.supervision import catches
 from engine.process.verify import writes_schema
 from engine.runs import EventWait
-
-MAX_ITEMS = 1_000
-"""How many items one history carries; the verifier and the run say so in the same words."""
 
 
 async def run_branch_node(frame: Frame, node_id: str, node: BranchNode, step: str) -> NodeResult:
@@ -73,9 +69,9 @@ async def _join(work: Sequence[Coroutine[Any, Any, Any]], needed: int) -> list[i
     try:
         finished = await _first(tasks, needed)
     except (Exception, asyncio.CancelledError):
-        await _cancel(tasks)
+        await cancel_all(tasks)
         raise
-    await _cancel(tasks)
+    await cancel_all(tasks)
     return finished
 
 
@@ -91,56 +87,12 @@ async def _first(tasks: "list[asyncio.Task[Any]]", needed: int) -> list[int]:
     return finished
 
 
-async def _cancel(tasks: "list[asyncio.Task[Any]]") -> None:
+async def cancel_all(tasks: "list[asyncio.Task[Any]]") -> None:
+    """Cancel what is under way side by side, and wait until it is over."""
     # Never in a `finally`: a workflow that is dropped from the cache is closed there, where nothing may be awaited.
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def run_foreach_node(frame: Frame, node_id: str, node: ForeachNode, step: str) -> NodeResult:
-    """Run the body once per item, at most `max_concurrency` at a time; items keep their order in the result."""
-    items = frame.evaluate(node.items, f"{node_id}.items")
-    if not isinstance(items, list):
-        raise NodeFailed("expression", f"{node_id}.items gave {type(items).__name__}, not a list")
-    if len(items) > MAX_ITEMS:
-        raise NodeFailed("too_many_items", f"{node_id} has {len(items)} items; one foreach takes {MAX_ITEMS}")
-    gate = asyncio.Semaphore(node.max_concurrency)
-
-    async def one(number: int, item: JsonValue) -> JsonValue:
-        inner = _item_frame(frame, node, step, number, item)
-        async with gate:
-            try:
-                await run_body(inner, node.body.start, node.body.nodes)
-            except NodeFailed as failed:
-                if node.on_item_error != "collect":
-                    raise
-                return {"item": item, "error": {"kind": failed.kind, "message": failed.message}}
-        return _collected(node, inner)
-
-    tasks = [asyncio.ensure_future(one(number, item)) for number, item in enumerate(items)]
-    try:
-        collected: list[JsonValue] = list(await asyncio.gather(*tasks))
-    except (Exception, asyncio.CancelledError):
-        await _cancel(tasks)
-        raise
-    writes: dict[str, JsonValue] = {node.collect.into: collected} if node.collect else {}
-    return NodeResult(writes=writes, facts={"items": len(items)})
-
-
-def _item_frame(frame: Frame, node: ForeachNode, step: str, number: int, item: JsonValue) -> Frame:
-    scope: dict[str, JsonValue] = {node.as_: item, "index": number}
-    inner = Frame(conduct=frame.conduct, values={}, outer=frame, locals=scope, caught=frame.caught or catches(node))
-    key = number if node.key is None else inner.evaluate(node.key, "key")
-    inner.path = inner.scope = f"{step}[{key}]/"
-    return inner
-
-
-def _collected(node: ForeachNode, inner: Frame) -> JsonValue:
-    if node.collect is None:
-        return None
-    visible = inner.visible()
-    return {name: visible.get(name) for name in node.collect.fields}
 
 
 async def run_wait_node(frame: Frame, node_id: str, node: WaitNode, step: str) -> NodeResult:
@@ -191,6 +143,5 @@ async def run_end_node(frame: Frame, node_id: str, node: EndNode, step: str) -> 
 
 
 EXECUTORS["branch"] = run_branch_node
-EXECUTORS["foreach"] = run_foreach_node
 EXECUTORS["wait"] = run_wait_node
 EXECUTORS["end"] = run_end_node

@@ -111,11 +111,12 @@ def _writes(node: SupervisorNode, answer: TaskAnswer) -> dict[str, JsonValue]:
     """Give the first declared key the decision; further keys are taken from the form by name."""
     if not node.writes:
         return {}
+    # What a form holds never stands for who decided what.
     said: dict[str, JsonValue] = {
-        "decision": answer.decision,
-        "by": answer.by.subject,
         "comment": answer.comment,
         **answer.values,
+        "decision": answer.decision,
+        "by": answer.by.subject,
     }
     first, *others = node.writes
     return {first: said, **{name: answer.values[name] for name in others if name in answer.values}}

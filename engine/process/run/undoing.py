@@ -8,7 +8,7 @@ from engine.process.definition import Body, NodeBase, ProcessDefinition
 from engine.process.logic import compile_rule
 from engine.process.run.frame import Frame
 from engine.process.verify_data import template_paths
-from engine.process.verify_scopes import graphs
+from engine.process.verify_scopes import Graph, graphs
 
 
 def undoing(frame: Frame, node_id: str, node: NodeBase) -> dict[str, JsonValue] | None:
@@ -19,16 +19,29 @@ def undoing(frame: Frame, node_id: str, node: NodeBase) -> dict[str, JsonValue] 
     """
     if node.compensate is None or frame.undoes:
         return None
-    graph = next(graph for graph in graphs(frame.conduct.definition) if graph.body.nodes.get(node_id) is node)
+    graph = graph_of(frame.conduct.definition, node_id, node)
     keys = keys_read(graph.body.nodes[node.compensate])
     visible = frame.visible()
     seen = visible if keys is None else {name: visible[name] for name in sorted(keys) if name in visible}
     return {"node": node.compensate, "at": graph.at, "seen": seen}
 
 
+def graph_of(definition: ProcessDefinition, node_id: str, node: NodeBase) -> Graph:
+    """Return the graph in which a node of the definition stands."""
+    return next(graph for graph in graphs(definition) if graph.body.nodes.get(node_id) is node)
+
+
 def compensates(definition: ProcessDefinition) -> bool:
     """Tell whether any node of the definition names another that undoes it."""
     return any(node.compensate for graph in graphs(definition) for node in graph.body.nodes.values())
+
+
+def compensations(definition: ProcessDefinition, node: NodeBase) -> Iterator[tuple[str, str]]:
+    """Yield what undoes anything inside a node: each such node with its graph."""
+    inside = [id(nested.body) for one in _with_inner(node) for nested in one.bodies()]
+    for graph in graphs(definition):
+        if id(graph.body) in inside:
+            yield from ((graph.at, one.compensate) for one in graph.body.nodes.values() if one.compensate)
 
 
 def body_at(definition: ProcessDefinition, at: str) -> Body | None:

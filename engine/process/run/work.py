@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import JsonValue
 from temporalio.common import RetryPolicy
 
+from engine.phases import in_words, tools_of
 from engine.ports import (
     AgentTask,
     InteractionCall,
@@ -88,7 +89,9 @@ async def run_agent_node(frame: Frame, node_id: str, node: AgentNode, step: str)
         facts=inputs,
         # A bounded agent has what its node names; by default no skill, and the core tools that only read.
         skills=node.skills or (),
-        tools=node.tools,
+        tools=tools_of(node.policy) if node.policy else node.tools,
+        instructions=in_words(node.policy) if node.policy else "",
+        phases=node.policy,
         exclude_tools=node.exclude_tools,
         model=node.model or conduct.definition.defaults.model,
         output_schema=schema,

@@ -13,7 +13,8 @@ from engine.ports import ProcessSnapshot
 from engine.process.definition import ProcessDefinition, Scenario
 from engine.process.simulate.clock import Stalled, VirtualLoop
 from engine.process.simulate.coverage import STEPS, Coverage, coverage
-from engine.process.simulate.world import RUN, Render, Unprepared, World
+from engine.process.simulate.people import RUN, Unprepared
+from engine.process.simulate.world import Render, World
 from engine.process.workflow import ProcessInput, ProcessResult, ProcessWorkflow
 from engine.runs import AuditRecord, StartedWorkflow
 from engine.values import Value, canonical_json
@@ -123,8 +124,9 @@ async def _to_the_end(definition: ProcessDefinition, world: World) -> _End:
     stage.on.set(world)
     snapshot = ProcessSnapshot(definition=definition.canonical(), digest=definition.digest(), version="")
     start = ProcessInput(run=StartedWorkflow(run=RUN, principal=world.starter()), snapshot=snapshot)
-    world.flow = ProcessWorkflow(start)
-    running = asyncio.ensure_future(world.flow.run(start))
+    flow = ProcessWorkflow(start)
+    world.begin(flow)
+    running = asyncio.ensure_future(flow.run(start))
     try:
         await asyncio.wait((running, world.trouble), return_when=asyncio.FIRST_COMPLETED)
         if running.done():
@@ -140,6 +142,7 @@ async def _to_the_end(definition: ProcessDefinition, world: World) -> _End:
 def _told(scenario: Scenario, world: World, end: _End, seconds: float) -> Played:
     steps = tuple(_step(record, at) for record, at in zip(world.records, world.times, strict=True) if _is_step(record))
     finished: Any = world.context()
+    late = world.people.waiting
     played = Played(
         scenario=scenario.name,
         status=world.status if not end.stuck else "unfinished",
@@ -153,6 +156,9 @@ def _told(scenario: Scenario, world: World, end: _End, seconds: float) -> Played
         steps=steps,
     )
     problems = [end.stuck] if end.stuck else list(_unexpected(scenario, played, end))
+    problems += [
+        f"the run was over before {one.by} could {one.action} after {one.after}" for one in late if not end.stuck
+    ]
     return played.model_copy(update={"problems": tuple(problems)})
 
 
@@ -185,6 +191,8 @@ def _unexpected(scenario: Scenario, played: Played, end: _End) -> list[str]:
         found.append(f"the run failed: {played.error}: {end.message}")
     if expect.error is not None and played.error != expect.error:
         found.append(f"the run should fail with {expect.error!r}, and {_ending(played)}")
+    if expect.status is not None and played.status != expect.status:
+        found.append(f"the run should be left {expect.status!r}, and {_ending(played)}")
     if expect.outcome is not None and played.outcome != expect.outcome:
         found.append(f"the outcome should be {expect.outcome!r}, and {_ending(played)}")
     if expect.path is not None and played.path != expect.path:

@@ -4,18 +4,21 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
 from pydantic import JsonValue
-from temporalio.exceptions import ApplicationError
 
 from engine.ports import (
     AgentAnswer,
     ChildStart,
+    ForeachLaid,
+    ForeachOrder,
+    Gathered,
+    GatherOrder,
     InteractionCall,
     InteractionResult,
-    TaskAnswer,
     Texts,
     ToolInvocation,
     ToolOutcome,
@@ -27,8 +30,9 @@ from engine.process.rewind import to_undo
 from engine.process.run.child_process import ChildResult
 from engine.process.run.frame import NodeFailed
 from engine.process.simulate.clock import VirtualLoop
+from engine.process.simulate.people import RUN, People, Unprepared, principal
 from engine.process.workflow import ProcessWorkflow
-from engine.runs import AuditRecord, Change, EventWait, Recorded, Run, RunRef, Seat, TaskDraft, derived_id
+from engine.runs import AuditRecord, Change, EventWait, Recorded, Run, RunRef, TaskDraft, derived_id
 from engine.transcript import Finish
 from engine.values import Principal, Spent
 
@@ -38,12 +42,7 @@ Render = Callable[[str, Mapping[str, JsonValue]], str]
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 """When every simulation begins: a Monday morning."""
 
-RUN = RunRef(tenant="simulation", run_id="run_00000000000000000000000000")
 STARTER = "starter"
-
-
-class Unprepared(Exception):  # a result of a simulation: the scenario is at fault
-    """The scenario does not say what the process needs to go on."""
 
 
 class World:
@@ -63,9 +62,9 @@ class World:
         self.records: list[AuditRecord] = []
         self.times: list[float] = []
         self.asked: list[TaskDraft] = []
-        self._seats: dict[str, Seat] = {}
+        self._latest: dict[str, Fixture] = {}
+        self.people = People(scenario, partial(_find, definition.nodes), self._take, self._latest)
         self.status = "starting"
-        self.flow: ProcessWorkflow | None = None
         self._played: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "load_run": self._load_run,
             "apply_change": self._apply,
@@ -76,11 +75,26 @@ class World:
             "create_child": self._create_child,
             "open_process": self._create_child,
             "plan_undo": self._undo,
+            "lay_out": self._items,
+            "gather_collected": self._collected,
         }
+
+    @property
+    def flow(self) -> ProcessWorkflow | None:
+        """The run that is played, once it has begun."""
+        return self.people.flow
+
+    def begin(self, flow: ProcessWorkflow) -> None:
+        """Let a run begin, and what people do to it by hand."""
+        self.people.flow = flow
+        for operation in self._scenario.operations:
+            self._later(self.people.operate(operation))
 
     def starter(self) -> Principal:
         """Return who has started the run: the actor of that name, if the scenario has one."""
-        return self._actor(STARTER) if STARTER in self._scenario.actors else _principal(STARTER, ("operator",), ())
+        if STARTER in self._scenario.actors:
+            return self.people.actor(STARTER)
+        return principal(STARTER, ("operator",), ())
 
     def context(self) -> dict[str, JsonValue]:
         """Return the context as the run has it now."""
@@ -121,13 +135,16 @@ class World:
 
     def _take(self, node_id: str) -> Fixture | None:
         given = self._scenario.fixtures.get(node_id)
-        if given is None or isinstance(given, Fixture):
-            return given
-        number = self._used[node_id]
-        self._used[node_id] += 1
-        if number >= len(given):
-            raise Unprepared(f"the scenario has {len(given)} fixtures for {node_id}, which came {number + 1} times")
-        return given[number]
+        if given is None:
+            return None
+        if not isinstance(given, Fixture):
+            number = self._used[node_id]
+            self._used[node_id] += 1
+            if number >= len(given):
+                raise Unprepared(f"the scenario has {len(given)} fixtures for {node_id}, which came {number + 1} times")
+            given = given[number]
+        self._latest[node_id] = given
+        return given
 
     async def _work(self, node_id: str) -> Fixture:
         """Return the fixture of a node once its time has passed.
@@ -181,9 +198,9 @@ class World:
             self.times.append(self._loop.time())
         for task in change.opened:
             self.asked.append(task)
-            self._later(self._answer(task))
+            self._later(self.people.answer(task))
         for moved in change.moved:
-            self._seats[moved.task_id] = moved.seat
+            self.people.seats[moved.task_id] = moved.seat
         for wait in change.awaited:
             self._later(self._send(wait))
         return Recorded(last_seq=len(self.records))
@@ -198,42 +215,6 @@ class World:
         error = None if task.cancelled() else task.exception()
         if error is not None and not self.trouble.done():
             self.trouble.set_exception(error)
-
-    async def _answer(self, task: TaskDraft) -> None:
-        """Answer a task as the scenario has it; without a decision, its deadline passes."""
-        fixture = self._take(task.node)
-        if fixture is None or fixture.decision is None:
-            if task.deadline is None:
-                raise Unprepared(f"the scenario has no decision for {task.node}, and its question has no deadline")
-            return
-        await asyncio.sleep(parse_duration(fixture.elapsed) / timedelta(seconds=1) if fixture.elapsed else 0)
-        by = self._decider(task, fixture.by)
-        answer = TaskAnswer(task_id=task.task_id, by=by, decision=fixture.decision, values=fixture.values)
-        assert self.flow is not None
-        try:
-            await cast("Awaitable[Any]", ProcessWorkflow.answer(self.flow, answer))
-        except ApplicationError as refused:
-            raise Unprepared(
-                f"the decision {fixture.decision!r} of {by.subject} is refused: {refused.message}"
-            ) from None
-
-    def _decider(self, task: TaskDraft, name: str | None) -> Principal:
-        seat = self._seats.get(task.task_id, task.seat)
-        if name is not None:
-            by = self._actor(name)
-            if not seat.admits(by):
-                shown = seat.model_dump_json(exclude_defaults=True)
-                raise Unprepared(f"{name} has no seat at {task.node}; it is {shown}")
-            return by
-        users = [user for user in seat.users if user not in seat.excluded]
-        return _principal(users[0] if users else f"somebody for {task.node}", seat.roles, seat.groups)
-
-    def _actor(self, name: str) -> Principal:
-        actor = self._scenario.actors.get(name)
-        if actor is None:
-            known = ", ".join(self._scenario.actors) or "none"
-            raise Unprepared(f"the scenario has no actor {name!r}; it has {known}")
-        return _principal(name, actor.roles, actor.groups)
 
     async def _send(self, wait: EventWait) -> None:
         """Bring the event that a node waits for; without a fixture it never comes."""
@@ -283,6 +264,16 @@ class World:
     async def _script(self, order: ScriptOrder) -> ScriptDone:
         return ScriptDone(value=(await self._work(order.name)).result)
 
+    async def _items(self, order: ForeachOrder) -> ForeachLaid:
+        """Give the items of a file: the fixture of the foreach has them as a list."""
+        given = (await self._work(order.place.node)).result
+        if not isinstance(given, list):
+            raise Unprepared(f"the result of the fixture for {order.place.node} must be the list of its items")
+        return ForeachLaid(count=len(given), items=given)
+
+    async def _collected(self, order: GatherOrder) -> Gathered:
+        return Gathered(size=0, limit=0, uri=f"run://{RUN.run_id}/artifacts/{order.node}.jsonl")
+
     async def _create_child(self, child: ChildStart) -> RunRef:
         kind = child.start.kind
         if kind == "agent":
@@ -303,10 +294,6 @@ class World:
 
     async def _undo(self, order: UndoOrder) -> UndoPage:
         return UndoPage(steps=tuple(to_undo(self.records, order.after)))
-
-
-def _principal(name: str, roles: tuple[str, ...], groups: tuple[str, ...]) -> Principal:
-    return Principal(tenant=RUN.tenant, subject=name, roles=frozenset(roles), groups=frozenset(groups))
 
 
 def _node_of(key: str) -> str:

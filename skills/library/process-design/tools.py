@@ -1,18 +1,18 @@
 """Writing processes: verify, draw, play, keep drafts, publish, compare, move labels."""
 
 import asyncio
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
-from content.templates import parse
+from content.definitions import rendered
 from content.versioned import Draft, Version
 from engine.errors import Exhausted, Invalid, NotFound, Problem
 from engine.process.definition import ProcessDefinition, parse_definition
 from engine.process.difference import difference_text
 from engine.process.drawing import mermaid
+from engine.process.imports import Imported, Needs, Note, import_vertesia
 from engine.process.simulate import Played, Report, play_all
 from engine.process.verify import Bounds, bounds
 from engine.values import Value
@@ -124,6 +124,22 @@ class Difference(Value):
     changes: str = Field(description="what it means: each place that differs, and what runs under way may not fit")
 
 
+class Taken(Value):
+    """A definition of another engine as one of ours, and what became of each part of it."""
+
+    process: str
+    text: str = Field(description="ours; save it with save_draft")
+    notes: list[Note] = Field(description="mapped, approximated or not_mapped; source is a JSON pointer into theirs")
+    needs: Needs = Field(description="what has to exist before it can be published")
+    verdict: Verdict
+
+
+class TakenOver(Value):
+    """What came of a definition of another engine."""
+
+    definitions: list[Taken] = Field(description="publish them in this order; the last one is what was given")
+
+
 class MovedLabel(Value):
     """Where a label points now."""
 
@@ -201,13 +217,9 @@ async def simulate_process(
         raise NotFound(f"there is no such scenario; the definition has {known}", scenario=scenario)
     # It has an event loop of its own, in which time passes at once.
     report = await asyncio.to_thread(
-        play_all, definition.model_copy(update={"scenarios": tuple(chosen)}), render=_rendered
+        play_all, definition.model_copy(update={"scenarios": tuple(chosen)}), render=rendered
     )
     return _simulated(report)
-
-
-def _rendered(template: str, data: Mapping[str, JsonValue]) -> str:
-    return parse(template, name="text").render(dict(data))
 
 
 def _simulated(report: Report) -> Simulated:
@@ -230,6 +242,31 @@ def _scenario(played: Played) -> ScenarioRow:
         tasks=list(played.tasks),
         seconds=played.seconds,
         steps="\n".join(step.text for step in played.steps),
+    )
+
+
+@tool(roles=AUTHORS, timeout_s=120)
+async def import_process(
+    ctx: ToolContext,
+    text: Annotated[str, Field(description="theirs, in JSON or YAML", min_length=1, max_length=400_000)],
+    deadline: Annotated[str, Field(description="of questions to people, which have none in the source")] = "P30D",
+    names: Annotated[
+        dict[str, str] | None, Field(description="what their tools, interactions, skills and processes are called here")
+    ] = None,
+) -> TakenOver:
+    """Take over a process of Vertesia (format_version 1), with a report of what is not the same. Saves nothing."""
+    # It verifies several times: too long for the event loop.
+    imported = await asyncio.to_thread(import_vertesia, text, deadline=deadline, names=names)
+    return TakenOver(definitions=[await _taken(ctx, one) for one in imported.family])
+
+
+async def _taken(ctx: ToolContext, imported: Imported) -> Taken:
+    return Taken(
+        process=imported.process,
+        text=imported.text,
+        notes=list(imported.notes),
+        needs=imported.needs,
+        verdict=await _verdict(ctx, imported.text),
     )
 
 
@@ -269,9 +306,14 @@ async def publish_process(
     name: Name,
     comment: Annotated[str, Field(description="what changed and why, for people", min_length=1, max_length=2000)],
     revision: Annotated[int | None, Field(description="of the draft that was reviewed", ge=1)] = None,
+    despite: Annotated[
+        str, Field(description="why it is published though scenarios fail; kept with the version", max_length=1000)
+    ] = "",
 ) -> PublishedVersion:
-    """Publish the draft as the next version; errors of the verifier block it. Labels stay where they are."""
-    found = await ctx.services.definitions.publish(ctx.principal, name, comment=comment, revision=revision)
+    """Publish the draft as the next version; errors and failing scenarios block it. Labels stay where they are."""
+    found = await ctx.services.definitions.publish(
+        ctx.principal, name, comment=comment, revision=revision, despite=despite
+    )
     return _published(found)
 
 

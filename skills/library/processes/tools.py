@@ -1,19 +1,20 @@
 """Running processes: what there is, what it takes, what was drawn, and what a run has to prove."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
-from engine.errors import NotFound
+from engine.errors import Invalid, NotFound
 from engine.process.definition import ProcessDefinition
 from engine.process.drawing import mermaid
 from engine.process.messages import EventSent, SendEvent
 from engine.process.provenance import Transition, Write, explain, provenance
 from engine.values import Value
 from skills.core import resolve_process
+from skills.drawing import as_mermaid, as_svg, definition_of, read_state
 from skills.services import ToolContext
-from skills.tool import tool
+from skills.tool import ToolReply, tool
 
 AUDIT_PAGE = 100
 
@@ -146,6 +147,28 @@ def _rows(definition: ProcessDefinition) -> list[NodeRow]:
     return rows
 
 
+@tool()
+async def draw(
+    ctx: ToolContext,
+    run_id: Annotated[str | None, Field(description="a run, with how far it is; or name a process")] = None,
+    process: Annotated[str | None, Field(description="name, name@version or name@label")] = None,
+    form: Annotated[Literal["mermaid", "svg"], Field(description="text for hosts that draw it, or the picture")] = (
+        "mermaid"
+    ),
+) -> ToolReply:
+    """Draw a process, or a run on its process: what is done, under way, waiting for somebody, failed, undone."""
+    if (run_id is None) == (process is None):
+        raise Invalid("give either run_id or process")
+    state = None
+    if run_id is not None:
+        run = await ctx.services.runs.get(ctx.principal, run_id)
+        definition = await definition_of(ctx.services, ctx.principal, run)
+        state = await read_state(ctx.services, ctx.principal, run, definition)
+    else:
+        _, definition = await resolve_process(ctx.services, ctx.principal, process or "")
+    return ToolReply(text=as_svg(definition, state) if form == "svg" else as_mermaid(definition, state))
+
+
 @tool(timeout_s=120)
 async def export_audit(
     ctx: ToolContext,
@@ -193,9 +216,10 @@ async def explain_run(
     ctx: ToolContext,
     run_id: RunId,
     step: Annotated[str, Field(description="a step or a node; without it, the whole way")] = "",
+    item: Annotated[str, Field(description="key of one foreach item, else its number from 0")] = "",
 ) -> Explained:
     """Say why a run went where it went: each guard that was looked at, with the values it saw."""
-    return Explained(transitions=explain(await ctx.services.runs.audit(ctx.principal, run_id), step))
+    return Explained(transitions=explain(await ctx.services.runs.audit(ctx.principal, run_id, item=item), step))
 
 
 @tool(effect="side_effecting", honours_key=True, timeout_s=40)
