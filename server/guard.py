@@ -1,5 +1,7 @@
 """What every HTTP request passes before our code reads it: host, origin, credential, size and shape of the body."""
 
+import base64
+import hashlib
 import http
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,7 +14,8 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.errors import Invalid, Problem
+from engine.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
+from engine.process.drawing.svg import STYLE
 from server.door import COOKIE, COOKIE_SECONDS, Door, Entry
 from server.mcp.house import PRINCIPAL
 from server.pages.layout import message_page
@@ -29,9 +32,12 @@ OPEN_PATHS = ("/health", "/static/")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 IN_THREAD_FROM = 64 * 1024
 
+STYLE_HASH = f"sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}"
+"""Lets in the one style that stands inside a drawing, so that the drawing is whole wherever it is opened."""
+
 HEADERS = {
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        f"default-src 'none'; script-src 'self'; style-src 'self' '{STYLE_HASH}'; connect-src 'self'; img-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
@@ -57,6 +63,16 @@ class TooSlow(Problem):
 
 
 STATUS_OF_BODY: dict[type[Problem], int] = {TooLarge: 413, TooSlow: 408, Invalid: 400}
+STATUS_OF: dict[type[Problem], int] = {
+    NotFound: 404,
+    Invalid: 422,
+    Conflict: 409,
+    Denied: 403,
+    Unavailable: 503,
+    TooLarge: 413,
+    TooSlow: 408,
+}
+"""The status of a page or an answer that tells of a problem; 400 for any other."""
 
 
 class Guard:

@@ -16,33 +16,25 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from engine.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
+from engine.errors import Invalid, Problem
 from engine.ports import RunFilter, TaskAnswer
 from engine.values import Principal
 from server.door import Door
 from server.events import STREAM_HEADERS, cursor_of, event_stream
-from server.guard import MCP_PATH, Guard, TooLarge, TooSlow, refused
+from server.guard import MCP_PATH, STATUS_OF, Guard, refused
 from server.library_api import library_routes
 from server.mcp.endpoint import Endpoint
 from server.mcp.house import PRINCIPAL, House, Session
 from server.mcp.surface import make_mcp_server
 from server.pages.capacity import capacity_page
 from server.pages.inbox import inbox_page, read_values, task_page
-from server.pages.runs import run_page, runs_page
+from server.pages.processes import processes_pages
+from server.pages.runs import runs_page
+from server.pages.viewer import viewer_pages
+from server.processes_api import processes_routes
 
 STATIC = Path(__file__).parent / "pages" / "static"
-PAGE_EVENTS = 500
 RUNS = 50
-
-STATUS_OF: dict[type[Problem], int] = {
-    NotFound: 404,
-    Invalid: 422,
-    Conflict: 409,
-    Denied: 403,
-    Unavailable: 503,
-    TooLarge: 413,
-    TooSlow: 408,
-}
 
 
 def make_app(house: House, *, server: Server[Session] | None = None) -> Starlette:
@@ -68,13 +60,15 @@ def make_app(house: House, *, server: Server[Session] | None = None) -> Starlett
             Route("/health", pages.health),
             Route("/link", pages.link, methods=["POST"]),
             Route("/runs", pages.runs),
-            Route("/runs/{run_id}", pages.run),
             Route("/runs/{run_id}/events", pages.events),
             Route("/capacity", pages.capacity),
             Route("/inbox", pages.inbox),
             Route("/inbox/{task_id}", pages.task, methods=["GET"]),
             Route("/inbox/{task_id}", pages.answer, methods=["POST"]),
             *library_routes(house),
+            *viewer_pages(house),
+            *processes_pages(house),
+            *processes_routes(house),
             Route(MCP_PATH, short),
             Route(f"{MCP_PATH}/all", flat),
             Route(f"{MCP_PATH}/s/{{skill}}", flat),
@@ -140,17 +134,6 @@ class Pages:
         principal = _principal(request)
         found = await self._services.runs.list(principal, wanted)
         return HTMLResponse(runs_page(found, wanted, user=principal.subject))
-
-    async def run(self, request: Request) -> Response:
-        """Show one run."""
-        principal, run_id = _principal(request), request.path_params["run_id"]
-        # The row first: an event that comes after it is on the stream that the page opens.
-        run = await self._services.runs.get(principal, run_id)
-        after = max(0, run.events - PAGE_EVENTS)
-        events = await self._services.runs.events(principal, run_id, after=after)
-        tasks = await self._services.runs.tasks(principal, run_id=run_id)
-        artifacts = await self._services.runs.artifacts(principal, run_id)
-        return HTMLResponse(run_page(run, events, tasks, artifacts, user=principal.subject))
 
     async def events(self, request: Request) -> Response:
         """Stream the events of a run."""

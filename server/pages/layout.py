@@ -5,8 +5,8 @@ from datetime import datetime
 from server.pages.markup import Child, Html, element, joined
 
 
-def page(title: str, *content: Child, user: str = "", script: bool = False) -> str:
-    """Return a whole page; `script` adds the module that keeps a run live."""
+def page(title: str, *content: Child, user: str = "", script: bool = False, module: str = "") -> str:
+    """Return a whole page; `script` adds the module that keeps a run live, `module` one by its name, with its style."""
     head = [
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
@@ -16,7 +16,10 @@ def page(title: str, *content: Child, user: str = "", script: bool = False) -> s
     ]
     if script:
         head.append(element("script", type="module", src="/static/run.js"))
-    places = (("Runs", "/runs"), ("Inbox", "/inbox"), ("Capacity", "/capacity"))
+    if module:
+        head.append(element("link", rel="stylesheet", href=f"/static/{module}.css"))
+        head.append(element("script", type="module", src=f"/static/{module}.js"))
+    places = (("Runs", "/runs"), ("Inbox", "/inbox"), ("Processes", "/processes"), ("Capacity", "/capacity"))
     links = joined(*(element("a", name, href=path) for name, path in places))
     bar = element("header", element("strong", "Upstairs"), element("nav", links), element("span", user, class_="user"))
     body = element("body", bar, element("main", element("h1", title), *content))

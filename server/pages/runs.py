@@ -1,4 +1,4 @@
-"""The list of runs, and one run with its events."""
+"""The list of runs, and what the page of a run shows in the same shape."""
 
 import json
 from collections.abc import Sequence
@@ -7,9 +7,8 @@ from urllib.parse import quote, urlencode
 from pydantic import JsonValue
 
 from engine.ports import RunFilter
-from engine.runs import Artifact, Event, Run, Task
-from server.pages.inbox import task_card
-from server.pages.layout import badge, facts, moment, page
+from engine.runs import Event, Run
+from server.pages.layout import badge, moment, page
 from server.pages.markup import Html, element
 
 STATUSES = ("starting", "running", "waiting", "paused", "completed", "failed", "cancelled")
@@ -37,7 +36,7 @@ def runs_page(runs: Sequence[Run], wanted: RunFilter, *, user: str) -> str:
             element("td", badge(run.status)),
             element("td", run.position),
             element("td", moment(run.created_at)),
-            element("td", _cost(run)),
+            element("td", cost(run)),
         )
         for run in runs
     ]
@@ -48,51 +47,6 @@ def runs_page(runs: Sequence[Run], wanted: RunFilter, *, user: str) -> str:
         query = {"after": runs[-1].run_id} | ({"status": wanted.status} if wanted.status else {})
         older = element("p", element("a", "Older runs", href=f"/runs?{urlencode(query)}"))
     return page("Runs", element("nav", *choices, class_="filter"), table if runs else nothing, older, user=user)
-
-
-def run_page(
-    run: Run, events: Sequence[Event], tasks: Sequence[Task], artifacts: Sequence[Artifact], *, user: str
-) -> str:
-    """Return the page of a run with its last events; the module appends what happens from the last one on."""
-    about = facts(
-        [
-            ("Run", run.run_id),
-            ("Kind", run.kind),
-            ("Definition", f"{run.definition}@{run.version}" if run.version else run.definition),
-            ("Started by", run.principal.subject),
-            ("Started", moment(run.created_at)),
-            ("Ended", moment(run.finished_at)),
-            ("Where", element("span", run.position, id="position")),
-            ("Waits for", run.waits_for),
-            ("Turns", run.spent.turns or None),
-            ("Cost", _cost(run)),
-            ("Parent", element("a", run.parent_id, href=f"/runs/{quote(run.parent_id)}") if run.parent_id else None),
-        ]
-    )
-    last = events[-1].seq if events else 0
-    log = element(
-        "ol",
-        *(event_item(event) for event in events),
-        id="events",
-        data_stream=None if run.finished else f"/runs/{quote(run.run_id)}/events?after={last}",
-    )
-    parts: list[Html] = [element("p", badge(run.status), id="status"), about]
-    parts += [task_card(task, back=f"/runs/{quote(run.run_id)}") for task in tasks]
-    if run.error:
-        parts.append(element("p", run.error, role="alert"))
-    if run.result is not None:
-        parts += [element("h2", "Result"), element("pre", shown(run.result))]
-    if artifacts:
-        items = [
-            element("li", f"{artifact.path} ({artifact.mime}, {artifact.size:,} bytes, version {artifact.version})")
-            for artifact in artifacts
-        ]
-        parts += [element("h2", "Artifacts"), element("ul", *items)]
-    parts += [element("h2", "Input"), element("pre", shown(run.input)), element("h2", "Events")]
-    if events and events[0].seq > 1:
-        parts.append(element("p", f"{events[0].seq - 1:,} earlier ones: run://{run.run_id}/events"))
-    parts += [log, element("pre", id="live", aria_live="polite", hidden=True)]
-    return page(run.title or run.definition, *parts, user=user, script=not run.finished)
 
 
 def event_item(event: Event) -> Html:
@@ -107,7 +61,8 @@ def shown(value: JsonValue) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}\n… {len(text) - SHOWN:,} more characters"
 
 
-def _cost(run: Run) -> str:
+def cost(run: Run) -> str:
+    """Return what a run has cost, as text; empty before its first turn."""
     if not run.spent.turns:
         return ""
     unpriced = f" + {run.spent.unpriced_turns} unpriced" if run.spent.unpriced_turns else ""

@@ -1,7 +1,6 @@
 // Keeps the page of one run live: appends durable events by number, shows the message under way beside them.
 const log = document.getElementById("events");
 const live = document.getElementById("live");
-const status = document.getElementById("status");
 
 function node(name, text) {
   const made = document.createElement(name);
@@ -24,7 +23,12 @@ function append(event) {
 function badge(word) {
   const made = node("span", word);
   made.className = `badge ${word}`;
-  status.replaceChildren(made);
+  document.getElementById("status")?.replaceChildren(made);
+}
+
+// What the server renders of the run is another module's to renew.
+function tell() {
+  document.dispatchEvent(new CustomEvent("upstairs:run"));
 }
 
 // A delta belongs to a turn and an attempt at it; a new attempt starts the text again.
@@ -74,12 +78,11 @@ if (log && log.dataset.stream) {
     append(event);
     if (event.type === "run.status") badge(event.data.status);
     settles(event);
-    // A task opened or closed changes the form on the page, which the server renders.
-    if (event.type === "run.status" && event.data.status === "waiting") location.reload();
+    tell();
   };
   stream.addEventListener("delta", (message) => delta(JSON.parse(message.data)));
   stream.addEventListener("end", () => {
     stream.close();
-    location.reload();
+    tell();
   });
 }
