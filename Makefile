@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: run test check bench sweep soak lock migration clean
+.PHONY: run test check bench sweep soak histories lock migration clean
 
 run: .venv/.run ## the main job: an invoice approval, end to end, then the server stays up
 	$(BIN)/upstairs demo --stay
@@ -17,6 +17,9 @@ sweep: .venv/.dev ## the exhaustive fault sweeps
 soak: .venv/.dev ## long runs under load
 	deploy/test-services.sh $(BIN)/python -m pytest -m soak $(ARGS)
 
+histories: .venv/.dev ## record anew what runs of each example write, for later releases to replay
+	$(BIN)/python -m tests.histories.record $(ARGS)
+
 check: .venv/.dev ## format, lint, types, import rules, dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -26,7 +29,7 @@ check: .venv/.dev ## format, lint, types, import rules, dependencies
 
 bench: .venv/.dev ## every benchmark beside its peer, in one run each
 	@deploy/peers.sh --bench || echo "not every peer could be installed: it is left out"
-	@for script in floor logic mcp_surface providers_turns stdio_start capacity stream; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
+	@for script in floor loop logic mcp_surface providers_turns stdio_start capacity stream process; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 lock: ## resolve the dependencies anew; the files name versions and hashes, and any index may serve them
 	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv

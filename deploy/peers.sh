@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The independent peers of tests/peers and of benchmarks/providers_turns.py, pinned by hash, each in an environment of its own
-# in .tools/peers/: deploy/peers.sh installs pydantic-ai; --bench litellm as well; --cache a real model with a real
-# prefix cache as well (llama.cpp and the weights of SmolLM2, 130 MB). Exits 75 when one of them can't be had.
+# The independent peers of tests/peers and of the benchmarks, pinned by hash, each in an environment of its own in
+# .tools/peers/: deploy/peers.sh installs pydantic-ai; --bench litellm, and pydantic-ai with Temporal, as well; --cache a
+# real model with a real prefix cache as well (llama.cpp and the weights of SmolLM2, 130 MB). Exits 75 when one of them
+# can't be had.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . deploy/node.sh
@@ -18,7 +19,7 @@ environment() {
 peers=(pydantic-ai)
 for option in "$@"; do
     case $option in
-    --bench) peers+=(litellm) ;;
+    --bench) peers+=(litellm pydantic-ai-temporal) ;;
     --cache) peers+=(llamacpp) ;;
     *) echo "$option is none of --bench, --cache"; exit 64 ;;
     esac

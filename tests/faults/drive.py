@@ -16,6 +16,10 @@ EVENTS = (
     "WHERE runs.root_id = (SELECT run_id FROM runs WHERE idempotency_key = ?) AND events.type <> 'turn.restarted'"
 )
 
+Look = Callable[..., list[tuple[Any, ...]]]
+Attend = Callable[[FaultHouse, Look, str], None]
+"""Sees to what a run asks: given the house, a look into its database, and the run."""
+
 
 @dataclass
 class Driven:
@@ -34,8 +38,11 @@ def drive(
     cut: Sequence[int] = (),
     kill: Callable[[], None] | None = None,
     deaths: int = 0,
+    attend: Attend | None = None,
 ) -> Driven:
-    """Start a process, have fay approve what it asks, and return it ended, whatever happens to the server meanwhile.
+    """Start a process, attend to what it asks, and return it ended, whatever happens to the server meanwhile.
+
+    `attend` is called again and again while the run goes on; without it fay approves whatever is asked.
 
     `cut` are numbers of events of the run and its agents; right after each of them `kill` is called, which is to kill
     the server and its Temporal unless something else is given. The run is over when the store and Temporal say so and
@@ -46,14 +53,14 @@ def drive(
         starts = len(house.starts)
         started = house.call("start_process", None, process=process, input=given, idempotency_key=key)
         driven = Driven(started["run_id"])
-        _follow(house, look, driven, key, starts + deaths)
+        _follow(house, look, driven, key, starts + deaths, attend or approve_all)
         driven.deaths = len(house.starts) - starts
     until(lambda: house.workflow_over(driven.run_id), STILL_S, "the workflow is over")
     assert cutter.cuts == len(cut), f"the run ended after {cutter.cuts} of {len(cut)} cuts"
     return driven
 
 
-def _follow(house: FaultHouse, look: Any, driven: Driven, key: str, starts: int) -> None:
+def _follow(house: FaultHouse, look: Look, driven: Driven, key: str, starts: int, attend: Attend) -> None:
     seen, since = -1, time.monotonic()
     died: float | None = None
     while True:
@@ -70,20 +77,24 @@ def _follow(house: FaultHouse, look: Any, driven: Driven, key: str, starts: int)
         if status in OVER and not house.ended() and len(house.starts) >= starts:
             return
         assert now - since < STILL_S, f"run {driven.run_id} stands still as {status}: {house.log()[-3000:]}"
-        for (task_id,) in look("SELECT task_id FROM tasks WHERE run_id = ? AND status = 'open'", driven.run_id):
-            approve(house, driven.run_id, task_id)
+        attend(house, look, driven.run_id)
         time.sleep(LOOK_S)
 
 
-def approve(house: FaultHouse, run_id: str, task_id: str) -> None:
-    """Approve a task as fay; an answer that was cut off may turn out to have counted already."""
-    reason = {"reason": "confirmed in writing"}
+def approve_all(house: FaultHouse, look: Look, run_id: str) -> None:
+    """Have fay approve every open task of a run."""
+    for (task_id,) in look("SELECT task_id FROM tasks WHERE run_id = ? AND status = 'open'", run_id):
+        decide(house, "fay", run_id, task_id, "approve", {"reason": "confirmed in writing"})
+
+
+def decide(house: FaultHouse, who: str, run_id: str, task_id: str, decision: str, values: dict[str, Any]) -> None:
+    """Answer a task; an answer that was cut off may turn out to have counted already."""
 
     def answered() -> bool:
         try:
-            house.call("answer_run", "fay", run_id=run_id, task_id=task_id, decision="approve", values=reason)
+            house.call("answer_run", who, run_id=run_id, task_id=task_id, decision=decision, values=values)
         except Refused as refused:
-            if "already decided by fay (approve)" in refused.message:
+            if f"already decided by {who} ({decision})" in refused.message:
                 return True
             if "try again" not in refused.message:
                 raise

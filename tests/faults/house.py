@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,11 +23,14 @@ from server.client import LocalClient, Refused
 from server.commands.work import settled, upload
 from server.data_folder import DataFolder, open_data_folder
 from server.temporal_child import read_running
-from tests.faults.traps import GATE, LEDGER, TRAP
+from tests.faults.traps import GATE, LEDGER, PLAY, TRAP
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = Path(examples.__file__).parent
 EXAMPLE_LEDGER = "UPSTAIRS_EXAMPLE_LEDGER"
+EXAMPLE_REGISTERS = "UPSTAIRS_EXAMPLE_REGISTERS"
+SCRIPTS = ("examples.models", "tests.faults.traps")
+USERS: Mapping[str, Sequence[str]] = {"fay": ("finance", "viewer"), "gil": ("finance", "viewer")}
 
 START_S = 90.0
 STOP_S = 30.0
@@ -63,22 +66,36 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class FaultHouse:
-    """One data folder with its server. `starts`: seconds that each start took; `up`: it was seen to answer."""
+    """One data folder with its server. `starts`: seconds that each start took; `up`: it was seen to answer.
 
-    def __init__(self, root: Path) -> None:
+    `users` are its people with their roles, `model` answers where nothing else is named, `scripts` are registered in
+    the server before its parts are made.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        users: Mapping[str, Sequence[str]] = USERS,
+        model: str = "scripted/invoice",
+        scripts: Sequence[str] = SCRIPTS,
+    ) -> None:
         self.folder: DataFolder = open_data_folder(root)
         self.trap = root / "trap.json"
         self.gate = root / "gate"
+        self.play = root / "play.json"
+        self.registers = root / "registers.db"
         self.ledgers = {EXAMPLE_LEDGER: root / "payments.jsonl", LEDGER: root / "cut-payments.jsonl"}
         self.starts: list[float] = []
         self.up = False
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: dict[str | None, tuple[socket.socket, LocalClient]] = {}
         skills = [str(EXAMPLES / "skills"), str(Path(__file__).parent / "skills")]
+        people = "".join(f"{name} = {json.dumps(list(roles))}\n" for name, roles in users.items())
         (root / "upstairs.toml").write_text(
             f"port = 0\nskills = {json.dumps(skills)}\n"
-            '[models]\ndefault = "scripted/invoice"\nscripts = ["examples.models", "tests.faults.traps"]\n'
-            '[local.users]\nfay = ["finance", "viewer"]\ngil = ["finance", "viewer"]\n'
+            f"[models]\ndefault = {json.dumps(model)}\nscripts = {json.dumps(list(scripts))}\n"
+            f"[local.users]\n{people}"
         )
 
     # --- the process --------------------------------------------------------------------------------------
@@ -94,7 +111,7 @@ class FaultHouse:
         began = time.monotonic()
         with (self.folder.logs / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "server.cli", "serve", "--background", "--data", str(self.folder.root)],
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -107,9 +124,19 @@ class FaultHouse:
         self.starts.append(time.monotonic() - began)
         self.up = True
 
+    def command(self) -> list[str]:
+        """Return the command that is the server."""
+        return [sys.executable, "-P", "-m", "server.cli", "serve", "--background", "--data", str(self.folder.root)]
+
     def environment(self) -> dict[str, str]:
         """Return the environment of the server and of clients that might start it."""
-        files = {**self.ledgers, TRAP: self.trap, GATE: self.gate}
+        files = {
+            **self.ledgers,
+            TRAP: self.trap,
+            GATE: self.gate,
+            PLAY: self.play,
+            EXAMPLE_REGISTERS: self.registers,
+        }
         return environment(**{name: str(file) for name, file in files.items()})
 
     def _answers(self) -> bool:

@@ -2,7 +2,9 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -11,9 +13,9 @@ from engine.values import digest
 from tests.faults.house import FaultHouse, Row
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(?:Z|\+00:00)?")
-FRESH_IDS = re.compile(r"\b(exe|pay)_[0-9a-z]{16,26}\b")
-OF_THE_ATTEMPT = ("usage", "cache", "request_id", "diagnostics", "seen")
-"""What belongs to one request to a model: its cache is cold after a restart, and the log tells of the restart."""
+FRESH_IDS = re.compile(r"\b(entry|exe|notice|pay)_[0-9a-z]{16,26}\b")
+OF_THE_ATTEMPT = ("usage", "cache", "request_id", "diagnostics", "seen", "seconds")
+"""What belongs to one attempt: a cache is cold after a restart, and a script computes for as long as it does."""
 
 RESTARTED = "turn.restarted"
 """The one event that a cut may add: clients drop what they were streamed of the turn before."""
@@ -33,17 +35,18 @@ class Left:
     payments: list[Any]
     tasks: list[Any]
     agents: list[Any] = field(default_factory=lambda: [])
+    registers: list[Any] = field(default_factory=lambda: [])
 
 
 def left_by(house: FaultHouse, run_id: str) -> Left:
     """Return what a finished run has left, after checking what must hold for any run."""
-    run = _row(house, run_id)
+    run = row_of(house, run_id)
     children = house.rows("SELECT run_id FROM runs WHERE parent_id = ? ORDER BY run_id", run_id)
     plain = Plain(house, [run_id, *(child["run_id"] for child in children)])
-    finished = [event for event in _events(house, run_id) if event["type"] == "process.finished"]
+    finished = [event for event in events_of(house, run_id) if event["type"] == "process.finished"]
     assert len(finished) == 1
     context = finished[0]["data"]["context"]
-    audit = _audit(house, run_id)
+    audit = audit_of(house, run_id)
     # The digest covers moments and ids, so it is checked here and not compared.
     assert audit[-1]["data"]["context"] == digest(context)
     audit[-1]["data"]["context"] = "<checked>"
@@ -52,29 +55,30 @@ def left_by(house: FaultHouse, run_id: str) -> Left:
         context=plain(context),
         result=plain(json.loads(run["result"] or "null")),
         spent=json.loads(run["spent"]),
-        events=ordered([plain([event["type"], event["data"]]) for event in _events(house, run_id)]),
+        events=ordered([plain([event["type"], event["data"]]) for event in events_of(house, run_id)]),
         audit=ordered([plain([one["actor"], one["action"], one["node"], one["data"]]) for one in audit]),
-        artifacts=_artifacts(house, run_id),
+        artifacts=artifacts_of(house, run_id),
         payments=[plain(entry) for entry in payments(house, run_id)],
         tasks=[
             plain([task["node"], task["title"], task["status"], task["answer"], task["answered_by"]])
-            for task in house.rows("SELECT * FROM tasks WHERE run_id = ? ORDER BY created_at", run_id)
+            for task in house.rows("SELECT * FROM tasks WHERE run_id = ? ORDER BY node, created_at", run_id)
         ],
         agents=[_agent(house, child["run_id"], plain) for child in children],
+        registers=sorted(plain(registers(house)), key=lambda entry: json.dumps(entry, sort_keys=True)),
     )
 
 
 def _agent(house: FaultHouse, run_id: str, plain: "Plain") -> Any:
-    run = _row(house, run_id)
-    events = _events(house, run_id)
-    audit = _audit(house, run_id)
+    run = row_of(house, run_id)
+    events = events_of(house, run_id)
+    audit = audit_of(house, run_id)
     return [
         run["status"],
         plain(json.loads(run["result"] or "null")),
         json.loads(run["spent"]),
         side_by_side([plain([event["type"], event["data"]]) for event in events if event["type"] != RESTARTED]),
         [plain([one["actor"], one["action"], one["node"], one["data"]]) for one in audit],
-        _artifacts(house, run_id),
+        artifacts_of(house, run_id),
     ]
 
 
@@ -82,6 +86,16 @@ def payments(house: FaultHouse, run_id: str) -> list[Row]:
     """Return the payments of a run from the ledgers."""
     lines = [line for ledger in house.ledgers.values() if ledger.exists() for line in ledger.read_text().splitlines()]
     return [entry for entry in map(json.loads, lines) if entry["key"].startswith(f"{run_id}/")]
+
+
+def registers(house: FaultHouse) -> list[Any]:
+    """Return every entry and notice in the registers of the examples, without ids and moments."""
+    if not house.registers.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{house.registers}?mode=ro", uri=True, timeout=10)) as connection:
+        entries = connection.execute("SELECT register, subject, details, withdrawn FROM entries").fetchall()
+        notices = connection.execute("SELECT told, subject, body FROM notices").fetchall()
+    return [["entry", *entry] for entry in entries] + [["notice", *notice] for notice in notices]
 
 
 def ordered(entries: Sequence[Any]) -> list[Any]:
@@ -124,7 +138,7 @@ class Plain:
 
     def __init__(self, house: FaultHouse, runs: Sequence[str]) -> None:
         marks = ", ".join("?" for _ in runs)
-        tasks = house.rows(f"SELECT task_id FROM tasks WHERE run_id IN ({marks}) ORDER BY created_at", *runs)
+        tasks = house.rows(f"SELECT task_id FROM tasks WHERE run_id IN ({marks}) ORDER BY node, created_at", *runs)
         self._names = {run_id: f"<run {number}>" for number, run_id in enumerate(runs)}
         self._names |= {task["task_id"]: f"<task {number}>" for number, task in enumerate(tasks)}
 
@@ -141,17 +155,20 @@ def _without(value: Any, names: tuple[str, ...]) -> Any:
     return [_without(inner, names) for inner in value] if isinstance(value, list) else value
 
 
-def _row(house: FaultHouse, run_id: str) -> Row:
+def row_of(house: FaultHouse, run_id: str) -> Row:
+    """Return the row of a run."""
     return house.rows("SELECT * FROM runs WHERE run_id = ?", run_id)[0]
 
 
-def _events(house: FaultHouse, run_id: str) -> list[Row]:
-    events = house.rows("SELECT seq, type, data FROM events WHERE run_id = ? ORDER BY seq", run_id)
+def events_of(house: FaultHouse, run_id: str) -> list[Row]:
+    """Return the events of a run, after checking that they are numbered from 1 without gap or double."""
+    events = house.rows("SELECT seq, key, type, data FROM events WHERE run_id = ? ORDER BY seq", run_id)
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1)), "a gap or a double in the numbers"
     return [{**event, "data": json.loads(event["data"])} for event in events]
 
 
-def _audit(house: FaultHouse, run_id: str) -> list[Row]:
+def audit_of(house: FaultHouse, run_id: str) -> list[Row]:
+    """Return the audit of a run, after checking that its chain is whole and anchored."""
     page = house.use("processes", "export_audit", run_id=run_id, limit=500)
     assert page["valid"], page["reason"]
     assert page["anchored"]
@@ -159,6 +176,7 @@ def _audit(house: FaultHouse, run_id: str) -> list[Row]:
     return [json.loads(line) for line in page["jsonl"].splitlines()]
 
 
-def _artifacts(house: FaultHouse, run_id: str) -> list[Any]:
+def artifacts_of(house: FaultHouse, run_id: str) -> list[Any]:
+    """Return the artifacts of a run by path and digest."""
     rows = house.rows("SELECT * FROM artifacts WHERE run_id = ? ORDER BY path, version", run_id)
     return [[row["path"], row["version"], row["digest"], row["mime"], row["size"]] for row in rows]

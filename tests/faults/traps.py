@@ -24,6 +24,7 @@ from server.store.runs import SqlRunStore
 TRAP = "FAULTS_TRAP"
 GATE = "FAULTS_GATE"
 LEDGER = "FAULTS_LEDGER"
+PLAY = "FAULTS_PLAY"
 GATED = "gated"
 
 PLACES: tuple[tuple[type[Any], str, str], ...] = (

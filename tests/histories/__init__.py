@@ -1,0 +1,1 @@
+"""Golden histories: what runs of this release have written, for later code to replay."""
