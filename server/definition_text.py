@@ -15,39 +15,10 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from engine.errors import Problem
 from engine.process.document import check_json, read_document
+from engine.process.writing import STEP, as_item, as_key, as_value, in_flow, written
 
-WIDTH = 100
-"""How long a value may be to stand in one line."""
-
-STEP = 2
-LONG_KEY = 60
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ALIAS = re.compile(r"\s*:?\s*(\*[^\s,\]}]+)")
-_WORDS = frozenset({"true", "false", "null", "~", ""})
-
-
-class _Writer(yaml.SafeDumper):
-    """Writes what `read_document` reads back as the same value, without anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> ScalarNode:
-    odd = any(not letter.isprintable() for letter in value)
-    plain = value not in _WORDS and value[0] not in "-+.0123456789" and not odd
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
-
-
-def _number(dumper: yaml.SafeDumper, value: float) -> ScalarNode:
-    said = repr(value)
-    # Without a point the emitter would not take it for a number and would add a tag.
-    said = said if "." in said else said.replace("e", ".0e")
-    return dumper.represent_scalar("tag:yaml.org,2002:float", said)
-
-
-_Writer.add_representer(str, _text)
-_Writer.add_representer(float, _number)
 
 
 def edited(text: str, definition: Mapping[str, Any]) -> str:
@@ -78,11 +49,6 @@ def edited(text: str, definition: Mapping[str, Any]) -> str:
     return changed if kept else written(definition)
 
 
-def written(definition: Mapping[str, Any]) -> str:
-    """Return a definition as YAML of its own: a value that fits in a line stands in one."""
-    return "".join(f"{_key(key)}:{_value(value, 0)}\n" for key, value in definition.items()) or "{}\n"
-
-
 def same(one: Any, other: Any) -> bool:
     """Tell whether two JSON values are the same; whole numbers and others are compared as JavaScript has them."""
     if isinstance(one, dict) and isinstance(other, dict):
@@ -97,64 +63,6 @@ def same(one: Any, other: Any) -> bool:
         except OverflowError:
             return one == other
     return False
-
-
-def _flow(value: Any) -> str:
-    # The emitter closes a scalar on its own with a line of three dots.
-    made = yaml.dump(value, Dumper=_Writer, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
-    return made.removesuffix("...\n").rstrip("\n")
-
-
-def _key(key: str) -> str:
-    # The emitter gives such a key a line of its own, which can't stand before our colon.
-    own_line = not key or len(key) > LONG_KEY or not key.isprintable()
-    return _quoted(key) if own_line else _flow({key: 0})[1:-4]
-
-
-def _quoted(text: str) -> str:
-    said = json.dumps(text, ensure_ascii=False)
-    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in said)
-
-
-def _value(value: Any, indent: int, *, line: bool = False) -> str:
-    """Return what stands behind the colon of a key that is indented by `indent`; `line`: in one line if it fits."""
-    if not isinstance(value, (dict, list)) or not value:
-        return " " + _scalar(value, indent)
-    if line or indent > STEP or not isinstance(value, dict):
-        flow = _flow(value)
-        if len(flow) + indent <= WIDTH and "\n" not in flow:
-            return " " + flow
-    if isinstance(value, dict):
-        return "".join(
-            f"\n{' ' * (indent + STEP)}{_key(key)}:{_value(one, indent + STEP)}"
-            for key, one in cast("dict[str, Any]", value).items()
-        )
-    return "".join(f"\n{' ' * (indent + STEP)}-{_item(one, indent + STEP)}" for one in cast("list[Any]", value))
-
-
-def _item(value: Any, indent: int) -> str:
-    """Return what stands behind the dash of an item whose dash is indented by `indent`."""
-    if not isinstance(value, (dict, list)) or not value:
-        return " " + _scalar(value, indent)
-    line = _flow(value)
-    if len(line) + indent <= WIDTH and "\n" not in line:
-        return " " + line
-    block = _value(value, indent) if isinstance(value, dict) else _value([*cast("list[Any]", value)], indent)
-    return " " + block.lstrip("\n").lstrip(" ") if block.startswith("\n") else block
-
-
-def _scalar(value: Any, indent: int) -> str:
-    if isinstance(value, str) and _in_lines(value):
-        lines = value.removesuffix("\n").split("\n")
-        body = "\n".join(f"{' ' * (indent + STEP)}{line}" if line else "" for line in lines)
-        return f"|{'' if value.endswith(chr(10)) else '-'}\n{body}"
-    return _flow(value)
-
-
-def _in_lines(text: str) -> bool:
-    """Tell whether a text reads the same as lines below its key."""
-    strange = any(not letter.isprintable() and letter != "\n" for letter in text)
-    return "\n" in text and text[0] not in " \n" and not text.endswith("\n\n") and not strange
 
 
 class _Edit:
@@ -185,7 +93,7 @@ class _Edit:
         elif alias is None and isinstance(node, SequenceNode) and not node.flow_style and _both(old, new, list):
             self._sequence(node, old, new)
         elif alias is not None or not self._within(node, old, new):
-            put = _item(new, indent) if item else _value(new, indent, line=_in_line(node))
+            put = as_item(new, indent) if item else as_value(new, indent, line=_in_line(node))
             colon = before if item else self._text.index(":", before) + 1
             self._pieces.append((colon, alias[1] if alias else self._end(before, node), put))
 
@@ -206,7 +114,7 @@ class _Edit:
             elif isinstance(here, SequenceNode) and isinstance(now, list) and len(was) == len(cast("list[Any]", now)):
                 pending += zip(here.value, was, cast("list[Any]", now), strict=True)
             elif isinstance(here, ScalarNode) and here.start_mark.index < here.end_mark.index:
-                pieces.append((here.start_mark.index, here.end_mark.index, _flow([now])[1:-1]))
+                pieces.append((here.start_mark.index, here.end_mark.index, in_flow([now])[1:-1]))
             else:
                 return False
         self._pieces += pieces
@@ -220,11 +128,11 @@ class _Edit:
         for name in new:
             was = renamed.get(name, name)
             if was not in pairs:
-                self._insert(node, before, indent, f"{_key(name)}:{_value(new[name], indent)}")
+                self._insert(node, before, indent, f"{as_key(name)}:{as_value(new[name], indent)}")
                 continue
             key, value = before = pairs[was]
             if was != name:
-                self._pieces.append((key.start_mark.index, key.end_mark.index, _key(name)))
+                self._pieces.append((key.start_mark.index, key.end_mark.index, as_key(name)))
             self._change(key.end_mark.index, value, old[was], new[name], indent, item=False)
         for name, (key, value) in pairs.items():
             if name not in new and name not in renamed.values():
@@ -267,7 +175,7 @@ class _Edit:
         for index in range(first, len(old) - last):
             end = self._line_end(self._end(dashes[index] + 1, nodes[index]))
             self._pieces.append((self._line(dashes[index]), end, ""))
-        made = "".join(f"{' ' * indent}-{_item(one, indent)}\n" for one in new[first : len(new) - last])
+        made = "".join(f"{' ' * indent}-{as_item(one, indent)}\n" for one in new[first : len(new) - last])
         at = self._line(dashes[first]) if first < len(nodes) else self._line_end(self._end(dashes[-1] + 1, nodes[-1]))
         broken = "" if not at or self._text[:at].endswith("\n") else "\n"
         if made:

@@ -9,7 +9,7 @@ import yaml
 from engine.errors import Exhausted, Invalid
 from engine.process.document import read_document
 from engine.process.imports import import_vertesia
-from engine.process.imports.writing import as_yaml
+from engine.process.writing import written
 from tests.engine.vertesia_samples import REVIEW, changed, node, said, small
 
 # --- what is left out ---------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_what_is_stored_around_a_definition_is_read_too() -> None:
      "x" * 300, "true", "", "*a", "&a", "!x", "{{x}}", "%", "@", "\t", "a\x07b", "\u2028"],
 )  # fmt: skip
 def test_a_text_is_written_so_that_it_is_read_as_the_same(value: str) -> None:
-    assert read_document(as_yaml({"a": value, "b": [value, {value or "k": 1}]})) == {
+    assert read_document(written({"a": value, "b": [value, {value or "k": 1}]})) == {
         "a": value,
         "b": [value, {value or "k": 1}],
     }

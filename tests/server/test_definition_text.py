@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.process.document import read_document
-from server.definition_text import edited, same, written
+from engine.process.writing import written
+from server.definition_text import edited, same
 
 TEXT = """\
 # Who may spend what.

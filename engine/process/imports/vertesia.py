@@ -18,7 +18,7 @@ from engine.process.imports.repair import repaired
 from engine.process.imports.report import MAX_PROBLEMS, Fields, Imported, Notes
 from engine.process.imports.vertesia_flow import NODES, linked
 from engine.process.imports.vertesia_ways import ways
-from engine.process.imports.writing import as_yaml
+from engine.process.writing import written
 
 FORMAT = 1
 ENDED = "ended"
@@ -87,7 +87,7 @@ class _Import:
         finished, findings = repaired(whole, notes)
         return Imported(
             process=made["process"],
-            text=as_yaml(finished),
+            text=written(finished),
             notes=tuple(notes.notes),
             needs=draft.needs(),
             findings=tuple(findings),
@@ -242,7 +242,7 @@ def _reached(nodes: dict[str, Any], start: str) -> set[str]:
 def _context(draft: Draft, nodes: dict[str, Any], at: str) -> dict[str, Any]:
     """Return input and context: a start seeds the context there, so every key that no node writes may be given."""
     schema: dict[str, Any] = {"type": "object", "additionalProperties": False, **draft.words}
-    made = written(nodes)
+    made = keys_written(nodes)
     kept = {key: value for key, value in draft.schema.items() if key in made or key not in draft.own}
     context = {**schema, "properties": kept}
     given = {key: draft.schema[key] for key in draft.keys.values() if key not in made}
@@ -252,12 +252,12 @@ def _context(draft: Draft, nodes: dict[str, Any], at: str) -> dict[str, Any]:
     return {"input": {**schema, "properties": given}, "context": {"schema": context, "initial": draft.initial}}
 
 
-def written(nodes: Mapping[str, Any]) -> set[str]:
+def keys_written(nodes: Mapping[str, Any]) -> set[str]:
     """Return all keys that nodes write, those inside their bodies included."""
     found: set[str] = set()
     for node in nodes.values():
         found.update(node.get("writes", ()))
         bodies = [node["body"]] if "body" in node else [arm["body"] for arm in node.get("arms", ())]
         for body in bodies:
-            found |= written(cast("Mapping[str, Any]", body["nodes"]))
+            found |= keys_written(cast("Mapping[str, Any]", body["nodes"]))
     return found
