@@ -38,7 +38,7 @@ Greet {{name}} {{times}} times, {{tone}}.
 """
 
 ALWAYS = GREETING.replace("You greet", "You always greet")
-PROCESS = "name: invoice\nnodes: {}\n"
+PROCESS = "format: 1\nprocess: invoice\nstart: done\nnodes: {done: {type: end, outcome: done}}\n"
 
 
 @pytest.fixture
