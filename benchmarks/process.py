@@ -5,18 +5,12 @@ plain workflow with as many activities; both run in turn on one embedded server,
 """
 
 import argparse
-import json
-import logging
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import anyio
-
 from benchmarks.bare import Steps
-from benchmarks.figures import Report, Row, Sample, fsync_ms
-from benchmarks.floor import about
+from benchmarks.figures import Report, Row, Sample, fsync_ms, run
 from benchmarks.floor_house import House, Peer, open_house
 from benchmarks.floor_steps import measure_nodes
 from benchmarks.process_foreach import measure_foreach
@@ -99,14 +93,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    logging.disable(logging.WARNING)
-    options = arguments()
-    with tempfile.TemporaryDirectory(prefix="upstairs-process-") as temporary:
-        report = anyio.run(measure, options, Path(temporary))
-    facts = about(options, report)
-    print(json.dumps(facts))
-    if options.json:
-        options.json.write_text(json.dumps({**facts, "rows": [row.as_json() for row in report.rows]}, indent=1) + "\n")
+    run("process", arguments(), measure)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The tools of the skill `processes` on real runs: telling what happened outside, why, and where from."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,19 @@ def tools(house: EngineHouse, tmp_path: Path) -> House:
     found = House(house.database, tmp_path)
     found.services = replace(found.services, control=house.control, runs=house.store)
     return found
+
+
+@pytest.fixture
+async def outside(house: EngineHouse) -> AsyncGenerator[Outside]:
+    """What a definition may name, and the sandbox."""
+    scripts = Scripts()
+    yield Outside(
+        Toolbox(Catalogue.load(), CORE_TOOLS),
+        Interactions(house.database),
+        VersionStore(house.database, "process"),
+        scripts,
+    )
+    await scripts.close()
 
 
 async def test_a_tool_sends_the_event_and_others_say_why_and_where_from(
@@ -100,20 +114,10 @@ nodes:
     ],
 )
 async def test_what_a_script_or_a_child_names_is_looked_up_before_a_definition_is_published(
-    house: EngineHouse, alice: Principal, code: str, process: str, found: list[tuple[str, str, str]]
+    outside: Outside, alice: Principal, code: str, process: str, found: list[tuple[str, str, str]]
 ) -> None:
-    scripts = Scripts()
-    outside = Outside(
-        Toolbox(Catalogue.load(), CORE_TOOLS),
-        Interactions(house.database),
-        VersionStore(house.database, "process"),
-        scripts,
-    )
     text = PUBLISHED.replace("CODE", code).replace("PROCESS", process)
-    try:
-        findings = await verify_text(outside, alice, text)
-    finally:
-        await scripts.close()
+    findings = await verify_text(outside, alice, text)
     assert [(one.code, one.path, one.message) for one in findings if one.severity == "error"] == found
 
 
@@ -142,15 +146,8 @@ nodes:
     ],
 )
 async def test_a_text_that_no_run_could_fill_in_is_refused_before_a_definition_is_published(
-    house: EngineHouse, alice: Principal, text: str, message: str
+    outside: Outside, alice: Principal, text: str, message: str
 ) -> None:
-    scripts = Scripts()
-    outside = Outside(
-        Toolbox(Catalogue.load(), CORE_TOOLS),
-        Interactions(house.database),
-        VersionStore(house.database, "process"),
-        scripts,
-    )
     findings = await verify_text(outside, alice, ASKING.replace("TEXT", text))
     refused = [one for one in findings if one.code == "text_refused"]
     assert [one.path for one in refused] == (["/nodes/ask/ask/description"] if message else [])
