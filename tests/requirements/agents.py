@@ -209,4 +209,43 @@ REQUIREMENTS: dict[str, Requirement] = {
             "server/test_hub_links.py::test_a_notice_that_was_not_sealed_by_the_house_is_not_heard",
         ),
     ),
+    "agent:kill": Requirement(
+        "an agent with subagents, effects and an approval, killed at any step and again in recovery, ends as it would have",
+        "docs/faults.md: The sweep of an agent",
+        (
+            "faults/test_agent_sweep.py::test_killed_after_an_event_the_agent_ends_as_it_would_have",
+            "faults/test_agent_sweep.py::test_killed_again_during_recovery_the_agent_ends_as_it_would_have",
+            "faults/test_agent_sweep.py::test_killed_in_the_middle_of_a_step_the_agent_ends_as_it_would_have",
+        ),
+    ),
+    "agent:long": Requirement(
+        "a thousand calls at 200,000 tokens are all answered, and each costs as much history as the first",
+        "docs/figures.md: The agent loop",
+        (
+            "soak/test_thousand_calls.py::test_calls_at_a_transcript_of_200_000_tokens_are_all_answered_and_history_stays_flat",
+        ),
+    ),
+    "agent:models": Requirement(
+        "one run works on models of several providers, each turn's model, usage and cost on the record",
+        "docs/agents.md: Subagents",
+        (
+            "agents/test_three_models.py::test_orchestrator_planner_and_extractor_work_on_three_models_and_each_turn_is_on_the_record",
+        ),
+    ),
+    "agent:phases": Requirement(
+        "tools in an order of phases are called in it, and an answer does not stand before each has had its calls",
+        "docs/processes.md: The order of an agent's tools",
+        (
+            "agents/test_phases.py::test_in_a_process_a_call_out_of_its_turn_is_not_made_and_the_agent_is_told_what_comes_first",
+            "agents/test_phases.py::test_an_answer_before_every_phase_has_had_its_calls_does_not_stand",
+        ),
+    ),
+    "agent:time": Requirement(
+        "a run's time ends a model call under way, and its last word has a bound of its own",
+        "docs/agents.md: What bounds a run",
+        (
+            "server/test_agent_engine_bounds.py::test_a_call_of_the_model_is_cut_when_the_time_of_the_run_is_over_and_it_says_a_last_word",
+            "server/test_agent_engine_bounds.py::test_a_last_word_that_does_not_end_is_cut_as_well",
+        ),
+    ),
 }

@@ -97,4 +97,77 @@ REQUIREMENTS: dict[str, Requirement] = {
             "processes/test_surface_of_moves.py::test_a_tool_sends_the_event_and_others_say_why_and_where_from",
         ),
     ),
+    "process:many-items": Requirement(
+        "a foreach takes 100,000 items without outgrowing a history; none is lost or doubled, killed or steered, in their order",
+        "docs/processes.md: Many items",
+        (
+            "processes/test_foreach_batches.py::test_two_thousand_items_come_back_in_their_order",
+            "processes/test_foreach_batches.py::test_whether_there_are_batches_shows_neither_in_the_result_nor_in_the_steps",
+            "processes/test_foreach_kill.py::test_a_server_killed_in_the_middle_pays_each_item_once_and_keeps_their_order",
+            "soak/test_hundred_thousand_items.py::test_the_most_items_a_foreach_takes_come_back_in_their_order",
+        ),
+    ),
+    "process:verifier": Requirement(
+        "the verifier raises no false alarm on sound definitions and finds each seeded defect; what it lets through ends or fails as declared",
+        "docs/processes.md: Checks before anything runs",
+        (
+            "engine/test_verify_pairs.py::test_every_code_of_the_verifier_has_a_pair",
+            "engine/test_verify_generated.py::test_definitions_that_are_sound_by_construction_have_no_finding",
+            "engine/test_verify_generated.py::test_a_seeded_defect_is_found_by_its_code",
+            "processes/test_engine_machine.py::test_a_definition_without_findings_comes_to_an_end_or_to_a_declared_failure",
+        ),
+    ),
+    "process:publishing": Requirement(
+        "errors and failing scenarios block a publication; a reason lets failing scenarios through, and is kept",
+        "docs/processes.md: Checks before anything runs",
+        (
+            "content/test_publishing.py::test_failing_scenarios_block_a_publication_and_are_named",
+            "content/test_publishing.py::test_a_reason_lets_failing_scenarios_through_and_is_kept_with_the_version",
+            "content/test_publishing.py::test_no_reason_lets_errors_through",
+        ),
+    ),
+    "process:designer": Requirement(
+        "a process is made in a page by mouse or keyboard; what is not edited keeps its text; who edits at once loses nothing",
+        "docs/processes.md: The designer",
+        (
+            "browser/test_designer.py::test_a_process_is_made_from_nothing_by_mouse_and_keyboard_published_started_and_decided",
+            "browser/test_designer.py::test_a_change_in_the_drawing_changes_only_its_own_place_in_the_text",
+            "browser/test_designer.py::test_two_people_who_edit_at_once_are_told_of_each_other_and_lose_nothing",
+            "browser/test_designer.py::test_names_that_look_like_markup_are_texts",
+        ),
+    ),
+    "process:viewer": Requirement(
+        "a run is seen as it goes, decided in place and steered by who may; its texts are texts",
+        "docs/processes.md: Seeing a run",
+        (
+            "browser/test_viewer.py::test_the_page_follows_a_run_without_being_loaded_anew",
+            "browser/test_viewer.py::test_an_operator_steers_a_run_and_others_are_offered_nothing",
+            "browser/test_viewer.py::test_texts_of_a_run_are_texts_wherever_they_stand",
+        ),
+    ),
+    "process:import": Requirement(
+        "a definition of Vertesia is taken over with a report in which nothing is missing",
+        "docs/processes.md: From elsewhere",
+        (
+            "engine/test_import_vertesia_report.py::test_a_field_that_nobody_knows_is_reported_wherever_it_stands",
+            "engine/test_import_vertesia_report.py::test_a_broken_source_is_refused_with_the_place_and_what_is_expected_there",
+        ),
+    ),
+    "process:examples": Requirement(
+        "each of the ten processes ends as it would have, killed anywhere; its deadlines pass, and a chat starts and ends it",
+        "docs/faults.md: The sweep of the examples",
+        (
+            "faults/test_processes_sweep.py::test_killed_at_any_point_an_example_ends_as_it_would_have",
+            "processes/test_time_examples.py::test_every_deadline_reminder_escalation_and_timer_of_an_example_passes",
+            "examples/test_walkthroughs.py::test_what_a_walkthrough_says_is_what_happens",
+        ),
+    ),
+    "process:deploys": Requirement(
+        "runs that wait go on with the code of a later release",
+        "docs/faults.md: Deploys",
+        (
+            "histories/test_replay.py::test_a_recorded_history_has_activities_and_replays",
+            "processes/test_time_deploy.py::test_a_decision_after_a_deploy_is_carried_on_by_the_new_build",
+        ),
+    ),
 }
