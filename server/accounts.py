@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
+import anyio.to_thread
+
 from content.blobs import Blobs
 from engine.errors import Invalid, NotFound
 from engine.routes import Route
@@ -199,8 +201,13 @@ class Accounts:
         if held is not None and held.key == key:
             return held
         base_url = getattr(self._settings, f"{route.provider}_base_url", None) if account is None else account.base_url
-        made = _Held(make(route.provider, key, base_url, self._loader(tenant)), key)
-        self._held[place] = made
+        # In a thread: the first client of a provider imports its SDK, which can take longer than a heartbeat may.
+        client = await anyio.to_thread.run_sync(make, route.provider, key, base_url, self._loader(tenant))
+        held = self._held.get(place)
+        if held is not None and held.key == key:
+            await client.aclose()
+            return held
+        made = self._held[place] = _Held(client, key)
         if held is not None:
             held.retired = True
             await held.leave()

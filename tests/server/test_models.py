@@ -1,12 +1,15 @@
 """Routes of the settings and accounts of tenants: who is called with which key, and that a key goes nowhere else."""
 
 import asyncio
+import threading
 import traceback
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import numpy as np
 import pytest
 
@@ -54,6 +57,16 @@ async def secrets(tmp_path: Path) -> AsyncGenerator[SqlSecrets]:
 
 
 Open = Callable[..., Models]
+
+
+class Closable:
+    """A client that knows whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture
@@ -358,3 +371,26 @@ async def test_a_replaced_client_is_closed_when_its_last_call_is_over(
     assert closed == ["first"]
     await models.close()
     assert closed == ["first", "second"]
+
+
+async def test_a_client_is_made_beside_the_event_loop_and_of_two_made_at_once_one_is_kept(opened: Open) -> None:
+    asked, made, goes_on = asyncio.Event(), list[Closable](), threading.Barrier(3)
+    loop = asyncio.get_running_loop()
+
+    def slow(*_: Any) -> Closable:
+        loop.call_soon_threadsafe(asked.set)
+        # An import that takes its time; the loop must go on, or nobody ever comes here.
+        goes_on.wait(timeout=60)
+        made.append(Closable())
+        return made[-1]
+
+    models = opened()
+    route = Route.parse("scripted/echo")
+    with anyio.fail_after(60):
+        both = [asyncio.create_task(models.accounts.client("local", route, slow)) for _ in range(2)]
+        await asked.wait()
+        await anyio.to_thread.run_sync(goes_on.wait)
+        first, second = [await one for one in both]
+    assert first is second
+    assert [one.closed for one in made if one is not first] == [True]
+    assert not first.closed
