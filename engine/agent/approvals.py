@@ -48,8 +48,10 @@ async def approval(conduct: Conduct, turn: int, call: CallRef) -> str | None:
     reviewed: Reviewed | None = None
     if rule == "review":
         async with conduct.spending:
-            reviewed = await _review(conduct, turn, call)
-        # Meanwhile a person may have tightened the mode, or allowed the tool.
+            # While others were reviewed a person may have changed the mode, or allowed the tool.
+            if rule_of(call, conduct.plan.approval, conduct.state.grants) == "review":
+                reviewed = await _review(conduct, turn, call)
+        # And so while this one was.
         rule = rule_of(call, conduct.plan.approval, conduct.state.grants)
     if rule == "run" or (rule == "review" and reviewed is not None and reviewed.verdict == "allow"):
         return None

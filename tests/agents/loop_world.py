@@ -291,8 +291,9 @@ def activities(world: dict[str, Case]) -> list[Callable[..., Awaitable[Any]]]:
     async def review_call(order: ReviewOrder) -> Reviewed:
         case = case_of(order.run)
         reviewed: Reviewed = await case.wait(order)
-        key = (order.turn, order.call.call_id)
-        (case.allowed if reviewed.verdict == "allow" else case.denied if reviewed.verdict == "deny" else set()).add(key)
+        # What the reviewer denies is only not allowed: a person may open the mode while it thinks, and that counts.
+        if reviewed.verdict == "allow":
+            case.allowed.add((order.turn, order.call.call_id))
         return reviewed
 
     async def note_stuck(found: StuckFound) -> StuckNoted:
