@@ -34,7 +34,7 @@ class Served:
     def http(self, *, token: str | None = TOKEN, **headers: str) -> httpx2.AsyncClient:
         """A plain client."""
         given = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx2.AsyncClient(base_url=self.url, headers={**given, **headers}, timeout=10)
+        return httpx2.AsyncClient(base_url=self.url, headers={**given, **headers}, timeout=60)
 
     def browser(self) -> httpx2.AsyncClient:
         """A client without a token that keeps cookies, asks for pages and says where its forms come from."""
@@ -45,14 +45,13 @@ class Served:
 async def serve(app: Starlette) -> AsyncGenerator[Served]:
     """Serve `app` while the block runs."""
     # Named as TCP, as the product's is: else each answer waits for the client to acknowledge its head.
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, ws="none"))
-    async with anyio.create_task_group() as group:
-        group.start_soon(server.serve, [listening])
-        with anyio.fail_after(10):
-            while not server.started:
-                await anyio.sleep(0.01)
-        yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", app)
-        server.should_exit = True
-    listening.close()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, ws="none"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [listening])
+            with anyio.fail_after(60):
+                while not server.started:
+                    await anyio.sleep(0.01)
+            yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}", app)
+            server.should_exit = True
