@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
+# A start is mostly imports, and tests start many servers: what is compiled once is kept.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test check bench sweep soak histories lock migration clean
 

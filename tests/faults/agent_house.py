@@ -2,15 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 from engine.errors import Problem
 from tests.faults.house import STOP_S, FaultHouse, Row
+from tests.faults.program import Program
 
 VICTIMS = ("worker", "server", "temporal")
 
@@ -23,11 +23,11 @@ class AgentHouse(FaultHouse):
         super().__init__(root, users={"fay": ("operator", "approver")}, model="scripted/chief", scripts=scripts)
         self.deaths = 0
         self._killed: set[int] = set()
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._worker: Program | None = None
 
     def command(self) -> list[str]:
-        """Return the command that is the server without workers."""
-        return [sys.executable, "-P", "-m", "tests.faults.agent_server", str(self.folder.root)]
+        """Return the module that is the server without workers, and its arguments."""
+        return ["tests.faults.agent_server", str(self.folder.root)]
 
     def start(self) -> None:
         """Start the server, and a worker unless one lives."""
@@ -37,16 +37,7 @@ class AgentHouse(FaultHouse):
     def _hire(self) -> None:
         if self._worker is not None and self._worker.poll() is None:
             return
-        with (self.folder.logs / "server.log").open("ab") as log:
-            self._worker = subprocess.Popen(
-                [sys.executable, "-P", "-m", "server.cli", "worker", "--data", str(self.folder.root)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder.root,
-                env=self.environment(),
-                start_new_session=True,
-            )
+        self._worker = self.run("server.cli", "worker", "--data", str(self.folder.root))
 
     @property
     def whole(self) -> bool:
@@ -103,7 +94,7 @@ class AgentHouse(FaultHouse):
             worker.terminate()
             try:
                 worker.wait(STOP_S)
-            except subprocess.TimeoutExpired:
+            except TimeoutExpired:
                 worker.kill()
                 worker.wait(STOP_S)
         super().stop()

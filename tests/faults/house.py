@@ -5,12 +5,11 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any, TypeVar
 
 import anyio
@@ -23,6 +22,7 @@ from server.client import LocalClient, Refused
 from server.commands.work import settled, upload
 from server.data_folder import DataFolder, open_data_folder
 from server.temporal_child import read_running
+from tests.faults.program import Program
 from tests.faults.traps import GATE, LEDGER, PLAY, TRAP
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ class FaultHouse:
         self.ledgers = {EXAMPLE_LEDGER: root / "payments.jsonl", LEDGER: root / "cut-payments.jsonl"}
         self.starts: list[float] = []
         self.up = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
         self._sessions: dict[str | None, tuple[socket.socket, LocalClient]] = {}
         skills = [str(EXAMPLES / "skills"), str(Path(__file__).parent / "skills")]
         people = "".join(f"{name} = {json.dumps(list(roles))}\n" for name, roles in users.items())
@@ -109,24 +109,20 @@ class FaultHouse:
     def start(self) -> None:
         """Start the server and return when it answers."""
         began = time.monotonic()
-        with (self.folder.logs / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder.root,
-                env=self.environment(),
-                start_new_session=True,
-            )
+        self._process = self.run(*self.command())
         until(lambda: self._exited() or self._answers(), START_S, "the server answers")
         assert not self._exited(), f"the server ended: {self.log()[-3000:]}"
         self.starts.append(time.monotonic() - began)
         self.up = True
 
+    def run(self, module: str, *arguments: str) -> Program:
+        """Run a program of the house: it says what it says to the server's log."""
+        log = self.folder.logs / "server.log"
+        return Program(module, arguments, log=log, folder=self.folder.root, environment=self.environment())
+
     def command(self) -> list[str]:
-        """Return the command that is the server."""
-        return [sys.executable, "-P", "-m", "server.cli", "serve", "--background", "--data", str(self.folder.root)]
+        """Return the module that is the server, and its arguments."""
+        return ["server.cli", "serve", "--background", "--data", str(self.folder.root)]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the server and of clients that might start it."""
@@ -181,7 +177,7 @@ class FaultHouse:
         process.terminate()
         try:
             process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             process.kill()
             process.wait(STOP_S)
 
