@@ -261,7 +261,7 @@ class People:
         try:
             # Opened to its end whoever gives up the wait meanwhile: else it could be opened after it was withdrawn.
             await asyncio.shield(opening)
-            return await asyncio.wait_for(asyncio.shield(waiter), _seconds_until(draft.deadline))
+            return await stage.wait_for(asyncio.shield(waiter), _seconds_until(draft.deadline))
         except TimeoutError:
             return await self._expire(draft, waiter)
         except asyncio.CancelledError:

@@ -5,7 +5,7 @@ a simulation sets one for its own context and plays activities, children and tim
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -88,11 +88,35 @@ async def first_done(tasks: "Sequence[asyncio.Task[Any]]") -> None:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
+async def heeding(work: Awaitable[Result]) -> Result:
+    """Await `work`; a cancellation that comes meanwhile counts, even if its outcome comes in the same moment.
+
+    Temporal gives the outcome then, as `asyncio.wait_for` of Python 3.11 does, and the cancellation is lost: whoever
+    cancelled would wait for what goes on and asks people, say.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    outcome = await work
+    if task.cancelling() > before and patched("lost-cancellation"):
+        raise asyncio.CancelledError
+    return outcome
+
+
+async def wait_for(work: Awaitable[Result], seconds: float | None) -> Result:
+    """Await `work` for so many seconds at most.
+
+    Raises:
+        TimeoutError: they have passed.
+    """
+    return await heeding(asyncio.wait_for(work, seconds))
+
+
 async def execute_activity(name: str, message: Any, **options: Any) -> Any:
     """Carry out an activity; `options` are Temporal's."""
     stage = on.get()
     if stage is None:
-        return await workflow.execute_activity(name, message, **options)
+        return await heeding(workflow.execute_activity(name, message, **options))
     return await stage.execute_activity(name, message)
 
 
@@ -100,7 +124,7 @@ async def execute_child_workflow(name: str, message: Any, *, id: str, **options:
     """Carry out a child workflow to its end; `options` are Temporal's."""
     stage = on.get()
     if stage is None:
-        return await workflow.execute_child_workflow(name, message, id=id, **options)
+        return await heeding(workflow.execute_child_workflow(name, message, id=id, **options))
     return await stage.execute_child_workflow(name, message, id=id)
 
 
@@ -119,6 +143,11 @@ async def start_child_workflow(name: str, message: Any, *, id: str, result_type:
 async def tell_workflow(id: str, name: str, message: Any) -> None:
     """Signal another workflow. Not in a simulation."""
     await workflow.get_external_workflow_handle(id).signal(name, message)
+
+
+def patched(change: str) -> bool:
+    """Tell whether the code after a change is meant: not where a run is replayed that came by here before it."""
+    return on.get() is not None or workflow.patched(change)
 
 
 def task_queue() -> str:

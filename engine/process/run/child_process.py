@@ -86,7 +86,7 @@ async def _in_time(child: RunRef, conduct: Conduct, node: ProcessNode) -> ChildR
     limit = parse_duration(node.timeout) if node.timeout else None
     until = stage.now() + limit if limit else None
     try:
-        return await asyncio.wait_for(attempt(_child(child, conduct)), limit / timedelta(seconds=1) if limit else None)
+        return await stage.wait_for(attempt(_child(child, conduct)), limit / timedelta(seconds=1) if limit else None)
     except (TimeoutError, ChildWorkflowError) as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():

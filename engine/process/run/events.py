@@ -121,7 +121,7 @@ class Events:
         try:
             await self._begin(wait, position)
             opened.begun.set()
-            return await asyncio.wait_for(asyncio.shield(waiter), _seconds_until(wait.until))
+            return await stage.wait_for(asyncio.shield(waiter), _seconds_until(wait.until))
         except TimeoutError:
             if wait.step not in self._open:
                 # The event was taken in the moment of the deadline and is being made durable: it counts.

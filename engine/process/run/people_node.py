@@ -166,7 +166,7 @@ async def _in_time(question: Question, spec: AgentSeat, place: str) -> Verdict:
     step = question.step if place == "seat" else f"{question.step}/escalation{place}"
     deciding = decide_by_agent(question.frame.conduct, step, spec, draft, question.instructions[place], question.judge)
     try:
-        return await asyncio.wait_for(deciding, None if left is None else max(left, 0.001))
+        return await stage.wait_for(deciding, None if left is None else max(left, 0.001))
     except TimeoutError as error:
         raise NodeFailed("timeout", f"nobody decided {draft.title!r} before its deadline") from error
 
