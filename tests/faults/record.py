@@ -41,7 +41,10 @@ class Left:
 def left_by(house: FaultHouse, run_id: str) -> Left:
     """Return what a finished run has left, after checking what must hold for any run."""
     run = row_of(house, run_id)
-    children = house.rows("SELECT run_id FROM runs WHERE parent_id = ? ORDER BY run_id", run_id)
+    children = sorted(
+        house.rows("SELECT run_id, definition, input FROM runs WHERE parent_id = ?", run_id),
+        key=lambda child: (child["definition"], _without_fresh(child["input"])),
+    )
     plain = Plain(house, [run_id, *(child["run_id"] for child in children)])
     finished = [event for event in events_of(house, run_id) if event["type"] == "process.finished"]
     assert len(finished) == 1
@@ -61,7 +64,7 @@ def left_by(house: FaultHouse, run_id: str) -> Left:
         payments=[plain(entry) for entry in payments(house, run_id)],
         tasks=[
             plain([task["node"], task["title"], task["status"], task["answer"], task["answered_by"]])
-            for task in house.rows("SELECT * FROM tasks WHERE run_id = ? ORDER BY node, created_at", run_id)
+            for task in house.rows("SELECT * FROM tasks WHERE run_id = ? ORDER BY node, title, created_at", run_id)
         ],
         agents=[_agent(house, child["run_id"], plain) for child in children],
         registers=sorted(plain(registers(house)), key=lambda entry: json.dumps(entry, sort_keys=True)),
@@ -99,12 +102,17 @@ def registers(house: FaultHouse) -> list[Any]:
 
 
 def ordered(entries: Sequence[Any]) -> list[Any]:
-    """Return entries with each stretch of steps inside a node sorted: items of a foreach run side by side."""
+    """Return entries with what lies between two steps of the run sorted by whose it is: items run side by side."""
     found: list[Any] = []
-    for inside, stretch in groupby(entries, lambda entry: "/" in str(entry[-1].get("step", ""))):
-        steps = list(stretch)
-        found += sorted(steps, key=lambda entry: str(entry[-1]["step"])) if inside else steps
+    for inside, stretch in groupby(entries, lambda entry: "/" in _whose(entry) or _whose(entry).startswith("<task")):
+        own = list(stretch)
+        found += sorted(own, key=_whose) if inside else own
     return found
+
+
+def _whose(entry: Any) -> str:
+    """Return the step or the task that an entry is about."""
+    return str(entry[-1].get("step") or entry[-1].get("task_id") or "")
 
 
 def _of_a_call(event: Any) -> bool:
@@ -138,15 +146,19 @@ class Plain:
 
     def __init__(self, house: FaultHouse, runs: Sequence[str]) -> None:
         marks = ", ".join("?" for _ in runs)
-        tasks = house.rows(f"SELECT task_id FROM tasks WHERE run_id IN ({marks}) ORDER BY node, created_at", *runs)
+        query = f"SELECT task_id FROM tasks WHERE run_id IN ({marks}) ORDER BY node, title, created_at"
         self._names = {run_id: f"<run {number}>" for number, run_id in enumerate(runs)}
-        self._names |= {task["task_id"]: f"<task {number}>" for number, task in enumerate(tasks)}
+        self._names |= {task["task_id"]: f"<task {number}>" for number, task in enumerate(house.rows(query, *runs))}
 
     def __call__(self, value: Any) -> Any:
         text = json.dumps(_without(value, OF_THE_ATTEMPT), sort_keys=True)
         for name, stand_in in self._names.items():
             text = text.replace(name, stand_in)
-        return json.loads(FRESH_IDS.sub(r"<\1>", MOMENT.sub("<moment>", text)))
+        return json.loads(_without_fresh(text))
+
+
+def _without_fresh(text: str) -> str:
+    return FRESH_IDS.sub(r"<\1>", MOMENT.sub("<moment>", text))
 
 
 def _without(value: Any, names: tuple[str, ...]) -> Any:
