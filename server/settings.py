@@ -77,6 +77,7 @@ class LocalSettings(Section):
 
     roles: Names = Field(default=(), description="roles of the owner besides the platform's own, such as finance")
     users: dict[str, Names] = Field(default={}, description="further local users by name, with their roles")
+    groups: dict[str, Names] = Field(default={}, description="groups by name, with the users in them; the owner may be")
 
 
 class Settings(BaseSettings):

@@ -141,7 +141,7 @@ class _Hurried:
         self.possible = True
         self.rungs: dict[str, frozenset[str]] = {}
         self.data: dict[str, Any] = {**definition.canonical(), "scenarios": []}
-        # A local user has roles and no groups: who holds a group here holds a role of its name.
+        # One word for both: who is in a group here holds a role of its name.
         for seat in _seats(self.data):
             seat["roles"] = [*seat.get("roles", []), *seat.pop("groups", [])]
         self._actors = {
