@@ -17,6 +17,7 @@ FRESH_IDS = re.compile(r"\b(entry|exe|notice|pay)_[0-9a-z]{16,26}\b")
 OF_THE_ATTEMPT = ("usage", "cache", "request_id", "diagnostics", "seen", "seconds")
 """What belongs to one attempt: a cache is cold after a restart, and a script computes for as long as it does."""
 
+STATE = "run.status"
 RESTARTED = "turn.restarted"
 """The one event that a cut may add: clients drop what they were streamed of the turn before."""
 
@@ -58,8 +59,8 @@ def left_by(house: FaultHouse, run_id: str) -> Left:
         context=plain(context),
         result=plain(json.loads(run["result"] or "null")),
         spent=json.loads(run["spent"]),
-        events=ordered([plain([event["type"], event["data"]]) for event in events_of(house, run_id)]),
-        audit=ordered([plain([one["actor"], one["action"], one["node"], one["data"]]) for one in audit]),
+        events=ordered([plain([event["key"], [event["type"], event["data"]]]) for event in events_of(house, run_id)]),
+        audit=ordered([plain([_key(one), [one["actor"], one["action"], one["node"], one["data"]]]) for one in audit]),
         artifacts=artifacts_of(house, run_id),
         payments=[plain(entry) for entry in payments(house, run_id)],
         tasks=[
@@ -101,18 +102,35 @@ def registers(house: FaultHouse) -> list[Any]:
     return [["entry", *entry] for entry in entries] + [["notice", *notice] for notice in notices]
 
 
-def ordered(entries: Sequence[Any]) -> list[Any]:
-    """Return entries with what lies between two steps of the run sorted by whose it is: items run side by side."""
+def ordered(entries: Sequence[tuple[str, Any]]) -> list[Any]:
+    """Return entries, given with their keys, with what lies between two steps of the run sorted by whose it is.
+
+    Items and branches run side by side. Which of them changes the state of the run is up to who is first, too.
+    """
     found: list[Any] = []
-    for inside, stretch in groupby(entries, lambda entry: "/" in _whose(entry) or _whose(entry).startswith("<task")):
+    for beside, stretch in groupby(entries, lambda entry: _beside(_whose(entry[0]))):
         own = list(stretch)
-        found += sorted(own, key=_whose) if inside else own
+        if beside and len({_whose(key) for key, _ in own}) > 1:
+            own = sorted((one for one in own if one[1][0] != STATE), key=lambda entry: _whose(entry[0]))
+        found += [entry for _, entry in own]
     return found
 
 
-def _whose(entry: Any) -> str:
-    """Return the step or the task that an entry is about."""
-    return str(entry[-1].get("step") or entry[-1].get("task_id") or "")
+def _key(record: Row) -> str:
+    """Return whose a record of the audit is, as keys of events say it."""
+    return f"step/{record['data']['step']}" if "step" in record["data"] else str(record["data"].get("task_id", ""))
+
+
+def _whose(key: str) -> str:
+    """Return the step or the task that an entry is about, by its key."""
+    about, _, rest = key.partition("/")
+    if about == "step":
+        return rest
+    return rest.rpartition("/")[0] if about == "event" else about
+
+
+def _beside(whose: str) -> bool:
+    return "/" in whose or whose.startswith("<task")
 
 
 def _of_a_call(event: Any) -> bool:
