@@ -22,6 +22,10 @@ def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     return b"data: " + json.dumps({"id": "cmpl_1", "model": "clock", "choices": [choice]}).encode() + b"\n\n"
 
 
+BEFORE, AFTER = chunk({"content": "TOKEN"}).split(b"TOKEN")
+"""What stands around a token: the model has the processors of the machine in common with what is measured."""
+
+
 def wanted(body: bytes) -> tuple[int, float]:
     """Return how many tokens a request asks for, and how many a second."""
     found = ASKED.findall(body.decode())
@@ -33,7 +37,7 @@ async def say(writing: asyncio.StreamWriter, tokens: int, rate: float) -> None:
     began = asyncio.get_running_loop().time()
     for number in range(tokens):
         await asyncio.sleep(max(0.0, began + number / rate - asyncio.get_running_loop().time()))
-        writing.write(chunk({"content": f"{time.monotonic():.6f} "}))
+        writing.write(b"%b%.6f %b" % (BEFORE, time.monotonic(), AFTER))
         await writing.drain()
     writing.write(chunk({}, "stop"))
     usage = {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}

@@ -28,7 +28,7 @@ from providers.base import DEFAULT_TIMEOUT_S, LoadMedia, OnDelta
 from providers.cache import Outgoing, Told, last_own
 from providers.errors import MalformedReply, ProviderUnavailable, Unauthorized
 from providers.prices import price
-from providers.streams import Attempt
+from providers.streams import Attempt, Together
 from providers.wire import ToolNames, check_request, encoded, parse_arguments, parsed_output, settle
 
 BASE_URL = "https://api.anthropic.com"
@@ -100,7 +100,7 @@ class Anthropic:
             )
             async with aclosing(cast(httpx2.Response, stream)) as response:
                 attempt.opened(response.headers, response.headers.get("request-id"))
-                await attempt.follow(response.aiter_bytes(), reader, on_delta)
+                await attempt.follow(response.aiter_bytes(), reader, Together(on_delta))
         except anthropic.APIStatusError as error:
             raise attempt.refused(error.status_code, error.response.headers, error.body) from error
         except (anthropic.APIConnectionError, httpx2.HTTPError) as error:

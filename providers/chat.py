@@ -21,7 +21,7 @@ from providers.chat_vendors import VENDORS, Vendor
 from providers.errors import InvalidRequest, MalformedReply, Overloaded, Unauthorized
 from providers.openai_post import posted
 from providers.prices import price
-from providers.streams import Attempt
+from providers.streams import Attempt, Together
 from providers.wire import check_request, parsed_output, settle
 
 
@@ -73,13 +73,14 @@ class Chat:
         before = last_own(request.messages, self.name, API)
         going = Outgoing.of(request, before, tools=body.get("tools"), system=written[:1], entries=written)
         attempt = Attempt(self.name, request.route.model)
-        reader = _Reader(attempt, self._vendor, tools, request, going, on_delta)
+        told = Together(on_delta)
+        reader = _Reader(attempt, self._vendor, tools, request, going, told)
         try:
             async with posted(self._client, "/chat/completions", body, self._headers) as response:
                 attempt.opened(response.headers, response.headers.get("x-request-id"))
                 if response.headers.get("content-type", "").startswith("application/json"):
                     raise _not_streamed(attempt, await response.aread())
-                await attempt.follow(response.aiter_bytes(), reader, None, reader.done)
+                await attempt.follow(response.aiter_bytes(), reader, told, reader.done)
         except openai.APIStatusError as error:
             fields = error_fields(error.body if error.body is not None else error.response.text)
             raise attempt.refused(error.status_code, error.response.headers, fields) from error
@@ -99,7 +100,7 @@ def _not_streamed(attempt: Attempt, body: bytes) -> Exception:
 class _Reader:
     """Gathers the first choice of a completion; it is whole once its finish reason and the end were read.
 
-    One event may hold several pieces, so they go to `on_delta` from here.
+    One event may hold several pieces, so they are told from here.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class _Reader:
         tools: ChatTools,
         request: ModelRequest,
         going: Outgoing,
-        on_delta: OnDelta | None,
+        told: Together,
     ) -> None:
         self.finished = False
         self._attempt = attempt
@@ -117,7 +118,7 @@ class _Reader:
         self._tools = tools
         self._request = request
         self._going = going
-        self._on_delta = on_delta
+        self._told = told
         self._said = Assembly(vendor)
         self._finish: str | None = None
         self._head: dict[str, Any] = {}
@@ -127,7 +128,9 @@ class _Reader:
         """Take one event; what is not known in it is passed over."""
         if event.get("error"):
             raise self._attempt.broken(error_fields(event))
-        self._head.update({name: event[name] for name in ("id", "model", "service_tier") if event.get(name)})
+        for name in ("id", "model", "service_tier"):
+            if event.get(name):
+                self._head[name] = event[name]
         groq = event.get("x_groq")
         self._usage = event.get("usage") or (groq or {}).get("usage") or self._usage
         for choice in event.get("choices") or ():
@@ -140,8 +143,8 @@ class _Reader:
             raise self._attempt.broken(error_fields(choice))
         try:
             for piece in self._said.take(choice.get("delta") or {}):
-                if piece.text and self._on_delta is not None:
-                    self._on_delta(piece)
+                if piece.text:
+                    self._told(piece)
         except ValueError as error:
             raise self._attempt.failure(MalformedReply, f"{self._attempt.provider} broke the wire: {error}.") from error
         self._usage = choice.get("usage") or self._usage

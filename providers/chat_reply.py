@@ -26,6 +26,9 @@ FINISHES: dict[str, FinishKind] = {
 INTERRUPTED = "insufficient_system_resource"
 """DeepSeek's word for an answer that it gave up half way for lack of capacity."""
 
+_KNOWN = frozenset(("role", "content", "refusal", "tool_calls", "function_call", *REASONING))
+"""The fields of a delta that have a meaning here; any other is kept as it came."""
+
 Json = dict[str, Any]
 
 
@@ -61,8 +64,9 @@ class Assembly:
             yield Delta(kind="text", text=delta["refusal"])
         for piece in cast(Iterable[Json], delta.get("tool_calls") or ()):
             yield self._call(piece)
-        known = ("role", "content", "refusal", "tool_calls", "function_call", *REASONING)
-        self._other.update({name: value for name, value in delta.items() if name not in known and value is not None})
+        for name, value in delta.items():
+            if name not in _KNOWN and value is not None:
+                self._other[name] = value
 
     def _reasoning(self, delta: Json) -> Iterator[Delta]:
         shown = False
@@ -90,11 +94,19 @@ class Assembly:
                 last[name] = last[name] + value if joined else value
 
     def _content(self, content: str | list[Json] | None) -> Iterator[Delta]:
+        if not content:
+            return
+        last = self._chunks[-1] if self._chunks else None
+        if isinstance(content, str) and last is not None and last["type"] == "text":
+            # Nearly every token comes like this.
+            yield Delta(kind="text", text=content)
+            last["text"] += content
+            return
         if isinstance(content, str):
-            content = [{"type": "text", "text": content}] if content else []
-        elif content:
+            content = [{"type": "text", "text": content}]
+        else:
             self._listed = True
-        for chunk in content or ():
+        for chunk in content:
             for kind, text in _said(chunk):
                 yield Delta(kind="reasoning" if kind == "thinking" else "text", text=text)
             last = self._chunks[-1] if self._chunks else None

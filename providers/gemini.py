@@ -18,7 +18,7 @@ from providers.gemini_render import API, PROVIDER
 from providers.gemini_reply import Block, Call
 from providers.gemini_transport import Channel, failure
 from providers.plain import read_object
-from providers.streams import Attempt
+from providers.streams import Attempt, Together
 from providers.wire import ToolNames, check_request
 
 FINISHES: dict[str, FinishKind] = {
@@ -77,17 +77,17 @@ class Gemini:
     async def generate(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelReply:
         """Stream one call and return its whole reply, or raise a `ProviderError`."""
         api = request.route.options.get("api", API)
-        attempt = Attempt(PROVIDER, request.route.model)
+        attempt, told = Attempt(PROVIDER, request.route.model), Together(on_delta)
         if api == API:
             names, body = await self._content(request)
-            reader = _Reader(Call(API, request, attempt, names, _outgoing(request, body), on_delta))
+            reader = _Reader(Call(API, request, attempt, names, _outgoing(request, body), told))
             path = f"{_path(request.route.model)}:streamGenerateContent?alt=sse"
         elif api == gemini_interactions_render.API:
             check_request(request, PROVIDER, gemini_interactions_render.WRITTEN_HERE)
             names = ToolNames(gemini_render.all_tools(request), PROVIDER, request.route.model)
             body = await gemini_interactions_render.RENDERERS[request.renderer](request, names, self._load_media)
             going = gemini_interactions_render.outgoing(request, body)
-            reader = gemini_interactions.Reader(Call(str(api), request, attempt, names, going, on_delta))
+            reader = gemini_interactions.Reader(Call(str(api), request, attempt, names, going, told))
             path = "interactions"
         else:
             raise InvalidRequest(
@@ -96,7 +96,7 @@ class Gemini:
                 model=request.route.model,
             )
         async with self._channel.stream(path, body, attempt, _version(request)) as chunks:
-            await attempt.follow(chunks, reader, on_delta)
+            await attempt.follow(chunks, reader, told)
         return reader.reply()
 
     async def count_tokens(self, request: ModelRequest) -> int:
@@ -191,8 +191,8 @@ class _Reader:
         self._give("tool", json.dumps(call.get("args") or {}, ensure_ascii=False), call_id)
 
     def _give(self, kind: Any, text: str, call_id: str | None = None) -> None:
-        if text and self._call.on_delta is not None:
-            self._call.on_delta(Delta(kind=kind, text=text, call_id=call_id))
+        if text:
+            self._call.told(Delta(kind=kind, text=text, call_id=call_id))
 
     def reply(self) -> ModelReply:
         """Return the whole reply; there is one once the reader has finished."""

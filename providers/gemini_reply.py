@@ -8,12 +8,11 @@ from typing import Any, cast
 from pydantic import JsonValue
 
 from engine.transcript import FinishKind, Message, ModelReply, ModelRequest, Native, Part, Usage
-from providers.base import OnDelta
 from providers.cache import Outgoing
 from providers.errors import MalformedReply
 from providers.gemini_render import CONTINUATION, PROVIDER
 from providers.prices import price
-from providers.streams import Attempt
+from providers.streams import Attempt, Together
 from providers.wire import ToolNames, parsed_output, settle
 
 Block = dict[str, Any]
@@ -28,7 +27,7 @@ class Call:
     attempt: Attempt
     names: ToolNames
     going: Outgoing
-    on_delta: OnDelta | None
+    told: Together
 
     def check_text(self, block: Block) -> None:
         """Raise `MalformedReply` for half a character, which no store and no wire could carry on."""

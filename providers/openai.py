@@ -30,7 +30,7 @@ from providers.openai_compact import PATH, compact_body, compacted
 from providers.openai_post import posted
 from providers.openai_render import API, PROVIDER, RENDERERS, WRITTEN_HERE, outgoing
 from providers.prices import price
-from providers.streams import Attempt
+from providers.streams import Attempt, Together
 from providers.wire import (
     ToolNames,
     check_request,
@@ -100,7 +100,7 @@ class OpenAI:
         try:
             async with posted(self._client, "/responses", body) as response:
                 attempt.opened(response.headers, response.headers.get("x-request-id"))
-                await attempt.follow(response.aiter_bytes(), reader, on_delta)
+                await attempt.follow(response.aiter_bytes(), reader, Together(on_delta))
         except openai.APIStatusError as error:
             raise attempt.refused(error.status_code, error.response.headers, error.body) from error
         except (openai.APIConnectionError, httpx2.HTTPError) as error:

@@ -26,6 +26,7 @@ from providers.errors import (
     SpendLimit,
     Unauthorized,
 )
+from providers.pace import PACE, Pace
 from providers.rates import rate_facts, retry_after
 from providers.wire import strict_json
 
@@ -124,6 +125,33 @@ class Reader(Protocol):
         ...
 
 
+class Together:
+    """Hands the live pieces of a reply on: those that one read brought as one, where they are of one kind and call."""
+
+    def __init__(self, on_delta: OnDelta | None) -> None:
+        """Keep who is told; None tells nobody."""
+        self._on_delta = on_delta
+        self._first: Delta | None = None
+        self._texts: list[str] = []
+
+    def __call__(self, delta: Delta) -> None:
+        """Take a piece; one of another kind or call than before sends off what waits."""
+        first = self._first
+        if first is not None and (first.kind != delta.kind or first.call_id != delta.call_id):
+            self.send()
+        if self._first is None:
+            self._first = delta
+        self._texts.append(delta.text)
+
+    def send(self) -> None:
+        """Hand on what waits."""
+        first, self._first = self._first, None
+        texts, self._texts = self._texts, []
+        if first is not None and self._on_delta is not None:
+            one = len(texts) == 1
+            self._on_delta(first if one else first.model_copy(update={"text": "".join(texts)}))
+
+
 class Attempt:
     """One request under way; it knows whom it calls, so every failure names provider, model and request."""
 
@@ -173,27 +201,36 @@ class Attempt:
         self,
         chunks: AsyncIterator[bytes],
         reader: "Reader",
-        on_delta: OnDelta | None,
+        told: Together,
         done: Callable[[], None] | None = None,
+        *,
+        pace: Pace = PACE,
     ) -> None:
         """Hand each event to `reader` until it has finished; the stream must not end before that.
 
         A wire without a terminal event of its own passes `done`: it is called at `[DONE]` and may finish the reader.
         """
         decoder = EventDecoder()
-        async with aclosing(cast(AsyncGenerator[bytes, None], chunks)):
-            async for chunk in chunks:
-                for delta in self._read(decoder, chunk, reader):
-                    if on_delta is not None:
-                        on_delta(delta)
-                if self.marked and done is not None:
-                    done()
-                if reader.finished:
-                    await _drain(chunks)
-                    return
+        with pace.reading():
+            async with aclosing(cast(AsyncGenerator[bytes, None], chunks)):
+                async for chunk in chunks:
+                    self._tell(decoder, chunk, reader, told)
+                    if self.marked and done is not None:
+                        done()
+                    if reader.finished:
+                        await _drain(chunks)
+                        return
+                    await pace.tick()
         raise self.failure(
             ProviderUnavailable, f"The stream of {self.provider} ended without its terminal event.", cut=True
         )
+
+    def _tell(self, decoder: EventDecoder, chunk: bytes, reader: "Reader", told: Together) -> None:
+        try:
+            for delta in self._read(decoder, chunk, reader):
+                told(delta)
+        finally:
+            told.send()
 
     def _read(self, decoder: EventDecoder, chunk: bytes, reader: "Reader") -> Iterator[Delta]:
         for data in self._decoded(decoder, chunk):

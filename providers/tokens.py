@@ -8,10 +8,13 @@ Near a threshold the provider's own counter has the last word.
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from engine.remembered import Remembered
+from engine.remembered import Folded, Remembered
 from engine.transcript import (
     Media,
     Message,
@@ -36,11 +39,27 @@ SAFETY_AT_FIRST = 1.15
 SAFETY = 1.03
 """Factors on every estimated token, before and after the model's own was learned; reported tokens are exact."""
 
-DECAY = 0.8
-"""What older observations weigh against the newest; each weighs by its length as well."""
+DECAY = 0.85
+"""What each observation weighs against the next newer one."""
 
-LEAST_UNITS = 100
-"""Shorter texts teach nothing: the wire's own framing outweighs them."""
+OBSERVED = 16
+"""How many observations of a model are kept."""
+
+LEAST_UNITS, MOST_UNITS = 100, 4_000.0
+"""Shorter texts teach nothing: the wire's own framing outweighs them. Longer ones count for no more than that."""
+
+LEAST_FACTOR, MOST_FACTOR = 0.25, 8.0
+"""Tokens per unit of any model; a report beyond that says something else than how it cuts its texts."""
+
+BAND = 1.35
+"""Observations that differ from the median by more than this factor don't count."""
+
+UNSURE = 0.10
+"""Where more than this part of what was reported is itself a guess (attachments, reasoning), it teaches nothing."""
+
+LEAST_REPORT = 0.5
+"""A conversation is never taken to be smaller than this part of what its texts say: there are servers that leave out
+of a report what they had in their cache."""
 
 REMEMBERED_UNITS = 2_000.0
 """The length that a factor from the store stands for."""
@@ -74,7 +93,6 @@ _WEIGHED = [
 and Chinese, where a text's units come within a fifth of its tokens."""
 
 _seen: Recent[float] = Recent(16_384)
-_said: Recent[tuple[tuple[Message, ...], float]] = Recent(16)
 
 
 def text_units(text: str) -> float:
@@ -120,17 +138,23 @@ def _measured(part: Part) -> float:
     return 0.0 if isinstance(part, Media) else text_units(part.text)
 
 
+def _more_units(before: float, messages: Sequence[Message], provider: str) -> float:
+    return before + sum(message_units(message, provider) for message in messages)
+
+
+def _more_media(before: tuple[Media, ...], messages: Sequence[Message], _: None) -> tuple[Media, ...]:
+    return (*before, *(part for message in messages for part in message.parts if isinstance(part, Media)))
+
+
 _part_units = Remembered(_measured)
+# Each request is measured several times on its way, and the next one begins with all that it was.
+_said_units = Folded(lambda _: 0.0, _more_units)
+_media = Folded(lambda _: tuple[Media, ...](), _more_media)
 
 
-def _said_units(messages: tuple[Message, ...], provider: str) -> float:
-    """Return the units of all messages; each request is measured several times on its way."""
-    key = f"{id(messages)} {provider}"
-    known = _said.get(key)
-    if known is None or known[0] is not messages:
-        known = messages, sum(message_units(message, provider) for message in messages)
-        _said.put(key, known)
-    return known[1]
+def attachments(request: ModelRequest) -> tuple[Media, ...]:
+    """Return the attachments of all messages, in order."""
+    return _media(request.messages, None)
 
 
 def tool_units(tool: ToolSpec) -> float:
@@ -154,10 +178,7 @@ def request_units(request: ModelRequest) -> float:
 def request_media_tokens(request: ModelRequest, sizes: Sizes) -> int:
     """Return the tokens of the attachments; `sizes` by digest of the blob, as far as they are known."""
     return sum(
-        media_tokens(request.route.provider, part.mime, sizes.get(part.ref, UNKNOWN))
-        for message in request.messages
-        for part in message.parts
-        if isinstance(part, Media)
+        media_tokens(request.route.provider, part.mime, sizes.get(part.ref, UNKNOWN)) for part in attachments(request)
     )
 
 
@@ -171,13 +192,36 @@ class _Known(NamedTuple):
     reasoning: int
 
 
+class _Observed(NamedTuple):
+    """What one report said of a model: its tokens per unit, and over how many units, `MOST_UNITS` at the most."""
+
+    factor: float
+    units: float
+
+
+def settled(observed: Sequence[_Observed]) -> float:
+    """Return the tokens per unit that observations agree on, the newest last.
+
+    The median, whatever their lengths, says which of them agree, however far off the others are; of those the mean by
+    length says how texts are as a rule. So two odd reports in a row change nothing, and a model that counts otherwise
+    from now on is believed after some.
+    """
+    weighed = sorted((one.factor, DECAY**age, one.units) for age, one in enumerate(reversed(observed)))
+    passed = list(accumulate(weight for _, weight, _ in weighed))
+    median = weighed[bisect_right(passed, passed[-1] / 2)][0]
+    near = [(factor, weight * units) for factor, weight, units in weighed if 1 / BAND <= factor / median <= BAND]
+    return sum(factor * weight for factor, weight in near) / sum(weight for _, weight in near)
+
+
 class TokenEstimator:
     """Estimates input tokens per model; `factors` (route → tokens per unit) can be stored and handed in again."""
 
     def __init__(self, factors: Mapping[str, float] | None = None) -> None:
         self.factors: dict[str, float] = dict(factors or {})
         self._known: Recent[_Known] = Recent()
-        self._sums = {name: (factor * REMEMBERED_UNITS, REMEMBERED_UNITS) for name, factor in self.factors.items()}
+        self._observed = {
+            name: deque([_Observed(factor, REMEMBERED_UNITS)], OBSERVED) for name, factor in self.factors.items()
+        }
 
     def factor(self, route: Route) -> float:
         """Return tokens per unit for the model of `route`, learned or to start with."""
@@ -190,22 +234,26 @@ class TokenEstimator:
         if known is None or known.units > units or known.messages > len(request.messages):
             return self._guess(units, request.route) + media
         added = self._guess(units - known.units, request.route) + self._hidden(request, known)
-        return known.tokens + added + max(0, media - known.media)
+        least = round(LEAST_REPORT * units * self.factor(request.route))
+        return max(known.tokens + added, least) + max(0, media - known.media)
 
     def learn(self, request: ModelRequest, usage: Usage, sizes: Sizes | None = None) -> None:
         """Take in what the provider reported for `request`; an estimate in place of a report teaches nothing.
 
-        In a known conversation what was added teaches: a preamble that the provider counts is no part of it.
+        In a known conversation what was added teaches: a preamble that the provider counts is no part of it. Nothing
+        is learned of a factor from what the provider's own tools have read, nor where too much of it is a guess.
         """
         if usage.input_total <= 0 or usage.raw.get("estimated"):
             return
         units, media = request_units(request), request_media_tokens(request, sizes or {})
         known = self._known.get(_conversation(request)) if request.cache_key is not None else None
         if known is not None and known.units <= units and known.messages <= len(request.messages):
-            tokens = usage.input_total - known.tokens - (media - known.media) - self._hidden(request, known)
-            self._observe(str(request.route), tokens, units - known.units)
+            before, guessed = known, abs(media - known.media) + self._hidden(request, known)
         else:
-            self._observe(str(request.route), usage.input_total - media, units)
+            before, guessed = _Known(0.0, 0, 0, 0, 0), media
+        tokens = usage.input_total - before.tokens - guessed
+        if guessed <= UNSURE * tokens and not usage.server_tools and not usage.tool_prompt:
+            self._observe(str(request.route), tokens, units - before.units)
         if request.cache_key is not None:
             now = _Known(units, len(request.messages), media, usage.input_total, usage.reasoning)
             self._known.put(_conversation(request), now)
@@ -213,9 +261,10 @@ class TokenEstimator:
     def _observe(self, name: str, tokens: int, units: float) -> None:
         if units < LEAST_UNITS or tokens <= 0:
             return
-        before = self._sums.get(name, (0.0, 0.0))
-        self._sums[name] = before[0] * DECAY + tokens, before[1] * DECAY + units
-        self.factors[name] = self._sums[name][0] / self._sums[name][1]
+        factor = min(MOST_FACTOR, max(LEAST_FACTOR, tokens / units))
+        observed = self._observed.setdefault(name, deque(maxlen=OBSERVED))
+        observed.append(_Observed(factor, min(units, MOST_UNITS)))
+        self.factors[name] = settled(observed)
 
     def _guess(self, units: float, route: Route) -> int:
         safety = SAFETY if str(route) in self.factors else SAFETY_AT_FIRST

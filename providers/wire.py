@@ -9,6 +9,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from pydantic import JsonValue
 
+from engine.remembered import Folded
 from engine.transcript import (
     Finish,
     FinishKind,
@@ -98,15 +99,20 @@ class ToolNames:
         return self._back.get(name, name)
 
 
-def revealed_tools(messages: Iterable[Message]) -> list[ToolSpec]:
+def revealed_tools(messages: Sequence[Message]) -> list[ToolSpec]:
     """Return the tools that answers in `messages` have revealed, each once, in order."""
-    found: dict[str, ToolSpec] = {}
-    for message in messages:
-        for part in message.parts:
-            if isinstance(part, ToolResult):
-                for tool in part.reveals:
-                    found.setdefault(tool.name, tool)
-    return list(found.values())
+    return list(_revealed(tuple(messages), None).values())
+
+
+def _reveal(found: dict[str, ToolSpec], messages: Sequence[Message], _: None) -> dict[str, ToolSpec]:
+    found = dict(found)
+    for part in (part for message in messages for part in message.parts if isinstance(part, ToolResult)):
+        for tool in part.reveals:
+            found.setdefault(tool.name, tool)
+    return found
+
+
+_revealed = Folded(lambda _: dict[str, ToolSpec](), _reveal)
 
 
 def check_request(request: ModelRequest, who: str, own_options: Iterable[str]) -> None:
@@ -134,19 +140,36 @@ def check_request(request: ModelRequest, who: str, own_options: Iterable[str]) -
 
 def unpaired_call(messages: Sequence[Message]) -> str | None:
     """Say which call lacks its one answer before the model's next turn, or which answer has no open call."""
-    unanswered: dict[str, str] = {}
-    for message in messages:
+    problem, unanswered = _paired(tuple(messages), None)
+    return problem or _unanswered(unanswered)
+
+
+_Pairs = tuple[str | None, dict[str, str]]
+"""What is wrong with a transcript, and the names of the calls at its end that wait for their answers, by id."""
+
+
+def _pair(before: _Pairs, messages: Sequence[Message], _: None) -> _Pairs:
+    problem, unanswered = before[0], dict(before[1])
+    for message in messages if problem is None else ():
         if message.role == "tool":
             for part in message.parts:
                 if isinstance(part, ToolResult) and unanswered.pop(part.call_id, None) is None:
-                    return f"The answer to call {part.call_id!r} of {part.name} has no open call, or is the second one."
+                    said = f"The answer to call {part.call_id!r} of {part.name} has no open call, or is the second one."
+                    return said, {}
         elif unanswered:
-            break
+            return _unanswered(unanswered), {}
         unanswered.update((call.id, call.name) for call in message.tool_calls)
-    if unanswered:
-        call_id, name = next(iter(unanswered.items()))
+    return problem, unanswered
+
+
+def _unanswered(calls: dict[str, str]) -> str | None:
+    for call_id, name in calls.items():
         return f"Call {call_id!r} of {name} has no answer; each call is answered once before the next turn."
     return None
+
+
+_NOTHING: _Pairs = (None, {})
+_paired = Folded(lambda _: _NOTHING, _pair)
 
 
 def own_blocks(message: Message, provider: str, api: str) -> tuple[JsonValue, ...] | None:

@@ -1,6 +1,8 @@
 """Starting and steering runs: the row first, then the workflow under the run's id; a reconciler closes the gap."""
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -53,6 +55,8 @@ WORKFLOWS: dict[RunKind, str] = {
     "interaction": "InteractionWorkflow",
 }
 UPDATE_TIMEOUT = timedelta(seconds=20)
+SOON_S = 0.05
+"""How long the first pause is before an order is given once more that came between two nodes."""
 SETTLED_AFTER = timedelta(seconds=5)
 """How long a `starting` row is left to whoever made it before the reconciler takes it up."""
 
@@ -176,6 +180,9 @@ class Runs:
         if control.action == "model":
             control = control.model_copy(update={"changed": self._model(run, control.model)})
         await self._update(run, "control", control)
+        if control.action in ("stop", "cancel"):
+            # What its model is saying counts no more, so it is not left to speak until the end is on record.
+            self._store.stopping(run.ref)
         return await self._store.get(principal, run_id)
 
     async def _steered(self, principal: Principal, run_id: str) -> Run:
@@ -193,8 +200,22 @@ class Runs:
             return await self._continue(principal, run)
         if run.finished:
             raise Conflict(f"run {run.run_id} is {run.status} already; nothing is left to {control.action}")
-        await self._update(run, "control", control)
+        await self._order(run, control)
         return await self._store.load(run.ref)
+
+    async def _order(self, run: Run, control: Control) -> None:
+        """Hand over a control verb; where the run is just between two nodes, as soon as the next one is under way."""
+        until, pause = time.monotonic() + UPDATE_TIMEOUT / timedelta(seconds=1), SOON_S
+        while True:
+            try:
+                await self._update(run, "control", control)
+            except Conflict as refused:
+                if "soon" not in refused.details or time.monotonic() > until:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 10 * SOON_S)
+            else:
+                return
 
     async def _continue(self, principal: Principal, run: Run) -> Run:
         """Start a run that goes on from the node at which a process failed; asked again, return the same run.

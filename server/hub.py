@@ -5,7 +5,7 @@ worker's pieces reach the servers that have readers for them, and everyone hears
 """
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
@@ -17,13 +17,16 @@ from engine.transcript import Delta
 from server.hub_joining import Joining
 from server.hub_reader import Deltas
 from server.hub_turns import LiveTurns
-from server.hub_values import Changed, Frame, Hello, LiveDelta, Place
+from server.hub_values import END, Changed, Frame, Hello, LiveDelta, Place, Stopping
 
 ALONE_S = 0.25
 """How often to look for what other processes changed while no link tells of it."""
 
 LINKED_S = 5.0
 """How often to look while a link tells of it: the safety net below the wake-ups."""
+
+MOST_STOPPING = 1_000
+"""How many runs are remembered as stopping; the end of each is in its record soon after."""
 
 
 class Link(Protocol):
@@ -54,6 +57,7 @@ class Hub:
         self._watching: defaultdict[RunRef, set[Deltas]] = defaultdict(set)
         self._links: set[Link] = set()
         self._joining = Joining(self._told)
+        self._stopping: OrderedDict[RunRef, None] = OrderedDict()
 
     @property
     def look_s(self) -> float:
@@ -73,8 +77,16 @@ class Hub:
         self._joining.flush(run)
         self._pass_on(Changed(run=run, settled=settled), None)
 
+    def stopping(self, run: RunRef) -> None:
+        """Wake who waits for `run`, here and over the links: its workflow has taken the order to end it."""
+        self._stop(Stopping(run=run), None)
+
+    def is_stopping(self, run: RunRef) -> bool:
+        """Tell whether a run is known to end, and its record may not say so yet."""
+        return run in self._stopping
+
     def publish(self, delta: LiveDelta) -> None:
-        """Hand a piece to everyone who watches its run, joined with others of its kind that come within 20 ms."""
+        """Hand a piece to everyone who watches its run, joined with others of its kind that come within 10 ms."""
         self._joining.add(delta)
 
     def hear(self, frame: Frame, link: Link) -> None:
@@ -83,17 +95,33 @@ class Hub:
             link.again()
         elif isinstance(frame, Changed):
             self._pass_on(frame, link)
+        elif isinstance(frame, Stopping):
+            self._stop(frame, link)
         else:
             self._told(frame, link)
 
+    def _stop(self, stopping: Stopping, source: Link | None) -> None:
+        self._stopping[stopping.run] = None
+        while len(self._stopping) > MOST_STOPPING:
+            self._stopping.popitem(last=False)
+        self._wake(stopping.run)
+        for link in self._links:
+            if link is not source:
+                link.send(stopping)
+
+    def _wake(self, place: RunRef | str) -> None:
+        for event in self._waiting.get(place, ()):
+            event.set()
+
     def _pass_on(self, change: Changed, source: Link | None) -> None:
+        if change.settled == END:
+            self._stopping.pop(change.run, None)
         if change.settled is not None:
             self.turns.settle(change.run, change.settled)
             for reader in self._watching.get(change.run, ()):
                 reader.put(change.settled)
-        for place in (change.run, change.run.tenant):
-            for event in self._waiting.get(place, ()):
-                event.set()
+        self._wake(change.run)
+        self._wake(change.run.tenant)
         for link in self._links:
             if link is not source:
                 link.send(change)

@@ -1,4 +1,4 @@
-"""Joining pieces of a turn: the first goes at once, what follows within 20 ms goes together."""
+"""Joining pieces of a turn: the first goes at once, what follows within 10 ms goes together."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,15 +7,21 @@ from engine.runs import RunRef
 from server.hub_turns import continues
 from server.hub_values import LiveDelta
 
-JOIN_S = 0.02
-"""How long a piece waits for others at most."""
+JOIN_S = 0.01
+"""How long a piece waits for others at most: less than lies between two tokens of most models, which then never wait.
+Where there are many streams they are joined before, by how rarely each of them is read (`providers.pace`)."""
+
+
+MOST_IDLE = 1_000
+"""How many runs may be remembered by the moment of their last piece before those that are long quiet are forgotten."""
 
 
 class _Open:
-    """The pieces of a run that wait, of one kind and one call, and the timer that ends their waiting."""
+    """A run whose last piece went at `sent_at`, and the pieces of one kind and one call that wait since."""
 
-    def __init__(self, timer: asyncio.TimerHandle) -> None:
-        self.timer = timer
+    def __init__(self) -> None:
+        self.sent_at = 0.0
+        self.timer: asyncio.TimerHandle | None = None
         self.first: LiveDelta | None = None
         self.texts: list[str] = []
         self.end = 0
@@ -34,6 +40,11 @@ class _Open:
         texts, self.texts = self.texts, []
         return first if first is None or len(texts) == 1 else first.with_text("".join(texts), first.offset)
 
+    def stop(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
 
 class Joining:
     """Hands pieces on in their order, those of one run at most every `seconds`; markers go at once."""
@@ -50,33 +61,40 @@ class Joining:
             self.flush(delta.run)
             self._hand_on(delta)
             return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         waiting = self._open.get(delta.run)
         if waiting is None:
-            self._hand_on(delta)
-            self._open[delta.run] = _Open(self._timer(delta.run))
+            self._forget(now)
+            waiting = self._open[delta.run] = _Open()
+        elif waiting.timer is not None or now < waiting.sent_at + self._seconds:
+            if waiting.first is not None and not waiting.takes(delta):
+                self._send(waiting)
+            waiting.put(delta)
+            if waiting.timer is None:
+                waiting.timer = loop.call_at(waiting.sent_at + self._seconds, self._due, waiting)
             return
-        if waiting.first is not None and not waiting.takes(delta):
-            self._send(waiting)
-        waiting.put(delta)
+        # The usual way of a stream that is slower than that: no timer is needed.
+        waiting.sent_at = now
+        self._hand_on(delta)
 
     def flush(self, run: RunRef) -> None:
         """Send off what waits for its time."""
         waiting = self._open.pop(run, None)
         if waiting is not None:
-            waiting.timer.cancel()
+            waiting.stop()
             self._send(waiting)
 
     def _send(self, waiting: _Open) -> None:
         if (joined := waiting.take()) is not None:
             self._hand_on(joined)
 
-    def _timer(self, run: RunRef) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(self._seconds, self._due, run)
-
-    def _due(self, run: RunRef) -> None:
-        waiting = self._open[run]
-        if waiting.first is None:
-            del self._open[run]
-            return
+    def _due(self, waiting: _Open) -> None:
+        waiting.timer = None
+        waiting.sent_at = asyncio.get_running_loop().time()
         self._send(waiting)
-        waiting.timer = self._timer(run)
+
+    def _forget(self, now: float) -> None:
+        if len(self._open) >= MOST_IDLE:
+            old = now - self._seconds
+            self._open = {run: one for run, one in self._open.items() if one.timer is not None or one.sent_at > old}

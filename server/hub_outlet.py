@@ -2,23 +2,22 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from pydantic import ValidationError
 
 from engine.errors import Invalid
 from engine.runs import RunRef
 from server.hub import Hub
-from server.hub_values import Changed, Frame, Hello, LiveDelta
+from server.hub_values import Changed, Frame, Hello, LiveDelta, Stopping
 
 GATHER_S = 0.002
-"""How long pieces gather before they go together; a change goes at once, with what gathered before it."""
+"""How long pieces gather before they go together; all else goes at once, with what gathered before it."""
 
 MOST_MISSED = 10_000
 """How many runs are remembered for a peer that is away; looking makes up for those that are not."""
 
-KINDS: dict[bytes, type[LiveDelta] | type[Changed] | type[Hello]] = {b"d": LiveDelta, b"c": Changed, b"h": Hello}
-LETTERS: dict[type[Frame], Literal[b"d", b"c", b"h"]] = {LiveDelta: b"d", Changed: b"c", Hello: b"h"}
+KINDS: dict[bytes, type[Frame]] = {b"d": LiveDelta, b"c": Changed, b"s": Stopping, b"h": Hello}
+LETTERS: dict[type[Frame], bytes] = {kind: letter for letter, kind in KINDS.items()}
 
 
 def encode(frame: Frame) -> bytes:
@@ -34,20 +33,21 @@ def decode(line: bytes) -> Frame:
     """
     kind = KINDS.get(line[:1])
     if kind is None:
-        raise Invalid(f"a line of the hub begins with {line[:1]!r} instead of d, c or h; upgrade the older process")
+        raise Invalid(f"a line of the hub begins with {line[:1]!r} instead of d, c, s or h; upgrade the older process")
     try:
         return kind.model_validate_json(line[1:])
     except ValidationError as error:
         raise Invalid(f"a line of the hub is no {kind.__name__}; upgrade the older process") from error
 
 
-def cut(delta: LiveDelta, most: int) -> Sequence[LiveDelta]:
-    """Return a piece as pieces whose lines are at most `most` bytes; a single character too long is left whole."""
-    if len(delta.text) < 2 or len(encode(delta)) <= most:
-        return (delta,)
-    half = len(delta.text) // 2
-    first = delta.with_text(delta.text[:half], delta.offset)
-    return (*cut(first, most), *cut(delta.with_text(delta.text[half:], delta.offset + half), most))
+def lines(frame: Frame, most: int) -> Sequence[bytes]:
+    """Return a frame as lines of at most `most` bytes, a long piece as several; a single character is left whole."""
+    line = encode(frame)
+    if len(line) <= most or not isinstance(frame, LiveDelta) or len(frame.text) < 2:
+        return (line,)
+    half = len(frame.text) // 2
+    first = frame.with_text(frame.text[:half], frame.offset)
+    return (*lines(first, most), *lines(frame.with_text(frame.text[half:], frame.offset + half), most))
 
 
 class Outlet:
@@ -73,7 +73,7 @@ class Outlet:
             self._note(frame)
             return
         self._pending.append(frame)
-        if isinstance(frame, Changed):
+        if not isinstance(frame, LiveDelta):
             self._flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER_S, self._flush)

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from content.database import Database
 from engine.errors import Problem, Unavailable
 from server.hub import Hub
-from server.hub_outlet import Outlet, cut, decode, encode
+from server.hub_outlet import Outlet, decode, lines
 from server.hub_values import Frame, Hello, LiveDelta
 from server.keys import KeyRing
 
@@ -128,8 +128,7 @@ class PostgresLink:
         said: list[tuple[str, bytes]] = []
         for frame in frames:
             channel = DELTAS if isinstance(frame, LiveDelta) else CHANGES
-            for piece in cut(frame, NOTICE) if isinstance(frame, LiveDelta) else (frame,):
-                line = encode(piece)
+            for line in lines(frame, NOTICE):
                 if len(line) > NOTICE:
                     logger.warning("a piece of %d bytes is too long for a notice and is left out", len(line))
                 elif said and said[-1][0] == channel and len(said[-1][1]) + len(line) <= NOTICE:

@@ -4,7 +4,7 @@ The server listens on `run/hub.sock` (mode 0600 in a folder of its owner), or, w
 loopback port; `run/hub.json` says where. Either side proves that it can read the data folder's token before anything
 else is said, and the token itself is never sent:
 
-    server: {"upstairs_hub": 1, "nonce": S}
+    server: {"upstairs_hub": 2, "nonce": S}
     worker: {"nonce": C, "proof": HMAC(token, "worker S C")}
     server: {"proof": HMAC(token, "server S C")}
 
@@ -27,12 +27,12 @@ from typing import Any, cast
 from engine.errors import Denied, Invalid, Problem
 from server.data_folder import DataFolder, write_private
 from server.hub import Hub
-from server.hub_outlet import Outlet, cut, decode, encode
-from server.hub_values import Frame, LiveDelta
+from server.hub_outlet import Outlet, decode, lines
+from server.hub_values import Frame
 
 logger = logging.getLogger(__name__)
 
-FORM = 1
+FORM = 2
 """The number of this wire's form; both sides name it."""
 
 PROOF_S = 10.0
@@ -107,9 +107,9 @@ class SocketLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take whole lines; the rest waits for its end."""
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        *whole, self._buffer = (self._buffer + data).split(b"\n")
         try:
-            for line in lines:
+            for line in whole:
                 if self.proven:
                     self._hub.hear(decode(line), self._outlet)
                 else:
@@ -163,10 +163,7 @@ class SocketLink(asyncio.Protocol):
 
     def _write(self, frames: Sequence[Frame]) -> None:
         assert self._transport is not None
-        lines: list[bytes] = []
-        for frame in frames:
-            lines += map(encode, cut(frame, FRAME) if isinstance(frame, LiveDelta) else (frame,))
-        self._transport.write(b"".join(lines))
+        self._transport.write(b"".join(line for frame in frames for line in lines(frame, FRAME)))
 
 
 def _object(line: bytes) -> dict[str, Any]:

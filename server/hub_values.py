@@ -92,11 +92,17 @@ class Changed(Value):
         return earlier
 
 
+class Stopping(Value):
+    """That a run will end whatever else it does: its workflow has taken the order, the record of it follows."""
+
+    run: RunRef
+
+
 class Hello(Value):
     """Asks whoever hears it to tell the turns under way again: the sender has just come."""
 
 
-Frame = LiveDelta | Changed | Hello
+Frame = LiveDelta | Changed | Stopping | Hello
 
 
 def settled_by(type: str, data: Mapping[str, JsonValue]) -> Place | None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from content.blobs import Blobs
 from engine.errors import Invalid
 from engine.routes import Capability, ModelChoice, Route, Routing, resolve
-from engine.transcript import Media, ModelReply, ModelRequest, RateFacts
+from engine.transcript import ModelReply, ModelRequest, RateFacts
 from engine.values import Value
 from providers.base import OnDelta, Provider
 from providers.embeddings import Embedded, Purpose, embed
@@ -16,7 +16,7 @@ from providers.facts import facts_of
 from providers.health import Breaker, Health
 from providers.quotas import Cost, counted
 from providers.routing import Answered, Candidate, Facts, Need, OnFailed, choose, first_answer
-from providers.tokens import TokenEstimator, text_tokens
+from providers.tokens import TokenEstimator, attachments, text_tokens
 from providers.transcription import Recording, Transcript
 from server.accounts import Accounts, Secrets, chat, embedding, transcription
 from server.capacity import Capacity
@@ -305,8 +305,7 @@ class Answering:
 
     def _need(self, request: ModelRequest) -> Need:
         """Return what the request takes; the largest of the candidates' estimates counts."""
-        parts = (part for message in request.messages for part in message.parts if isinstance(part, Media))
-        mimes = {part.mime for part in parts}
+        mimes = {part.mime for part in attachments(request)}
         held: set[Capability] = {what for mime in mimes for begin, what in MEDIA.items() if mime.startswith(begin)}
         tools: set[Capability] = {"tools"} if request.tools else set()
         sizes = (

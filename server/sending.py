@@ -1,12 +1,13 @@
 """Sending events from outside to the processes that wait for them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from engine.errors import Conflict, Denied, Invalid, NotFound
 from engine.process.messages import MAX_EVENT_BYTES, EventRefused, EventSent, EventTaken, ProcessEvent, SendEvent
 from engine.runs import Run, RunRef
 from engine.values import Principal, canonical_json, new_id
 from server.store.runs import SqlRunStore
+from server.store.waits import Lacking
 
 Deliver = Callable[[Run, ProcessEvent], Awaitable[EventTaken]]
 """Hands an event to the workflow of a run and returns what it did with it."""
@@ -20,7 +21,8 @@ async def send_event(store: SqlRunStore, deliver: Deliver, principal: Principal,
     Raises:
         NotFound: the run does not exist for the principal.
         Denied: it is somebody else's, and the principal is no operator.
-        Invalid: the payload is too large, or breaks what the one run it names would write with it.
+        Invalid: the payload is too large, or breaks what the one run it names would write with it; or that run waits
+            for such an event in the body of a node, and no field says where.
         Conflict: the run is no process or is over, or the key was used for another event.
     """
     size = len(canonical_json([event.payload, event.match]).encode())
@@ -43,6 +45,7 @@ async def send_event(store: SqlRunStore, deliver: Deliver, principal: Principal,
         payload=event.payload,
         by=principal.subject,
         keep=named is not None,
+        addressed=named is not None,
     )
     sent = await (
         _send_to(store, deliver, named, message, key) if named else _spread(store, deliver, principal, message, key)
@@ -74,9 +77,33 @@ async def _send_to(store: SqlRunStore, deliver: Deliver, run: Run, message: Proc
         taken = await deliver(batch, message.model_copy(update={"keep": False}))
         if taken.outcome in ("consumed", "repeated"):
             return EventSent(key=key, consumed=(run_id,))
-    taken = await deliver(run, message)
+    lacking = await _lacking(store, run, message)
+    taken = await deliver(run, message.model_copy(update={"keep": not lacking}))
+    if taken.outcome == "not_waiting":
+        raise _undetermined(run, message, lacking)
     kept = taken.outcome == "kept"
     return EventSent(key=key, consumed=() if kept else (run.run_id,), kept=(run.run_id,) if kept else ())
+
+
+async def _lacking(store: SqlRunStore, run: Run, message: ProcessEvent) -> Sequence[Lacking]:
+    """Return the waits of a run and its batches that the event can't be told to be for."""
+    found = await store.waits.lacking(message, run.root_id, run.tenant)
+    others = {one.run_id for one in found} - {run.run_id}
+    batches = [await store.load(RunRef(tenant=run.tenant, run_id=run_id)) for run_id in others]
+    own = {run.run_id, *[batch.run_id for batch in batches if await _is_batch_of(store, batch, run)]}
+    return [one for one in found if one.run_id in own]
+
+
+def _undetermined(run: Run, message: ProcessEvent, lacking: Sequence[Lacking]) -> Invalid:
+    missing = sorted({name for one in lacking for name in one.fields})
+    steps = [one.step for one in lacking][:20]
+    return Invalid(
+        f"run {run.run_id} waits for {message.name!r} at {', '.join(steps)}, inside a foreach or a branch; say which "
+        f"step is meant by match, with {', '.join(missing)}",
+        field="match",
+        missing=missing,
+        steps=steps,
+    )
 
 
 async def _is_batch_of(store: SqlRunStore, batch: Run, run: Run) -> bool:

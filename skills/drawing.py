@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from engine.errors import Invalid, NotFound
+from engine.ports import ForeachProgress
 from engine.process.definition import ProcessDefinition, parse_definition
 from engine.process.drawing import RunState, mermaid, run_state, sketch_of, svg
 from engine.runs import AuditRecord, Run, Task
@@ -33,18 +34,29 @@ async def definition_or_none(services: Services, principal: Principal, run: Run)
 
 
 def state_of(
-    run: Run, definition: ProcessDefinition, records: Sequence[AuditRecord], tasks: Sequence[Task]
+    run: Run,
+    definition: ProcessDefinition,
+    records: Sequence[AuditRecord],
+    tasks: Sequence[Task],
+    foreaches: Sequence[ForeachProgress] = (),
 ) -> RunState:
     """Return how far a run is; `tasks` are those that are open, of runs below it too."""
     asked = [task.node for task in tasks if task.run_id == run.run_id and task.status == "open"]
-    return run_state(definition, records, status=run.status, position=run.position, asked=asked)
+    return run_state(definition, records, status=run.status, position=run.position, asked=asked, foreaches=foreaches)
 
 
 async def read_state(services: Services, principal: Principal, run: Run, definition: ProcessDefinition) -> RunState:
     """Read how far a run is."""
     records = await services.runs.audit(principal, run.run_id)
     tasks = () if run.finished else await services.runs.tasks(principal, run_id=run.run_id, limit=500)
-    return state_of(run, definition, records, tasks)
+    return state_of(run, definition, records, tasks, await foreaches_of(services, principal, run))
+
+
+async def foreaches_of(services: Services, principal: Principal, run: Run) -> Sequence[ForeachProgress]:
+    """Return how far the foreaches in batches of a run are; of one that is no process there are none."""
+    if run.kind not in ("process", "batch"):
+        return ()
+    return (await services.runs.foreaches(principal, [run.run_id])).get(run.run_id, ())
 
 
 def as_mermaid(definition: ProcessDefinition, state: RunState | None = None) -> str:

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, WithJsonSchema
 
 from engine.agent.state import Grant
-from engine.ports import ApprovalMode, Control, ControlAction, RunFilter
+from engine.ports import ApprovalMode, Control, ControlAction, ForeachProgress, RunFilter
 from engine.runs import Run, RunKind, RunStatus, Task
 from engine.values import Budget, Value
+from skills.drawing import foreaches_of
 from skills.families import ChildRow, children_of
 from skills.run_events import RunEvent, page_of
 from skills.services import ToolContext
@@ -24,6 +25,17 @@ ASKS_HERE = "asks_here"
 """The key of a call's `extra` under which its door says that it can ask the person at the client."""
 
 
+class ForeachRow(Value):
+    """How far a foreach whose items are worked on in batches is."""
+
+    step: str
+    node: str
+    items: int = Field(description="of all batches; 0 where not known")
+    done: int
+    failed: int
+    running: int
+
+
 class RunView(Value):
     """A run as it stands."""
 
@@ -36,6 +48,7 @@ class RunView(Value):
     position: str = Field(description="where it stands")
     waits_for: str
     open_tasks: list[OpenTask] = []
+    foreaches: list[ForeachRow] = Field(default=[], description="in batches: how many items are over")
     children: list[ChildRow] = []
     events: list[RunEvent] = []
     next_after: int = Field(description="pass as after to read on")
@@ -57,6 +70,7 @@ class RunRow(Value):
     title: str
     status: str
     waits_for: str = ""
+    progress: str = Field(default="", description="items of a large foreach")
     parent_id: str | None = None
     created_at: datetime
     url: str
@@ -85,7 +99,7 @@ async def get_run(
     wait_s: Annotated[float, Field(description="hold until something changes", ge=0, le=MAX_WAIT_S)] = 0,
     after: Annotated[int | None, Field(description="last event seen; without it, the latest", ge=0)] = None,
 ) -> RunView:
-    """Show a run: status, where it stands, open tasks, events after a cursor, result.
+    """Show a run: status, position, open tasks, events after a cursor, result.
 
     A run that has not ended goes on by itself: call again with wait_s and next_after.
     """
@@ -99,10 +113,23 @@ async def get_run(
     tasks = [] if run.finished else await runs.tasks(ctx.principal, run_id=run_id, family=True)
     below = await children_of(ctx, run_id)
     shown = page_of(events, newest=after is None)
-    view = _view(ctx, run, shown, tasks, start).model_copy(update={"children": below})
+    foreaches = [_foreach(one) for one in await foreaches_of(ctx.services, ctx.principal, run)]
+    found = {"children": below, "foreaches": foreaches}
+    view = _view(ctx, run, shown, tasks, start).model_copy(update=found)
     if run.kind != "agent" or run.finished:
         return view
     return view.model_copy(update={"grants": await _grants(ctx, run_id)})
+
+
+def _foreach(found: ForeachProgress) -> ForeachRow:
+    return ForeachRow(
+        step=found.step,
+        node=found.node,
+        items=found.items,
+        done=found.over - found.failed,
+        failed=found.failed,
+        running=found.running,
+    )
 
 
 async def _grants(ctx: ToolContext, run_id: str) -> list[Grant]:
@@ -204,6 +231,8 @@ async def list_runs(
     """List the runs you may see, newest first."""
     wanted = RunFilter(kind=kind, status=status, definition=definition, parent_id=parent_id, after=after, limit=limit)
     runs = await ctx.services.runs.list(ctx.principal, wanted)
+    at_work = [run.run_id for run in runs if run.kind in ("process", "batch") and not run.finished]
+    foreaches = await ctx.services.runs.foreaches(ctx.principal, at_work) if at_work else {}
     rows = [
         RunRow(
             run_id=run.run_id,
@@ -212,6 +241,7 @@ async def list_runs(
             title=run.title,
             status=run.status,
             waits_for=run.waits_for,
+            progress="; ".join(f"{one.node}: {one.in_words()}" for one in foreaches.get(run.run_id, ())),
             parent_id=run.parent_id,
             created_at=run.created_at,
             url=ctx.services.run_url(run.run_id),

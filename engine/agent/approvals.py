@@ -15,21 +15,21 @@ from typing import Literal
 
 from pydantic import JsonValue
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from engine.agent.conduct import Conduct, reason_of
 from engine.agent.log import call_name
 from engine.agent.state import Grant, ends_at, last_turn_by, left_of
+from engine.agent.turns import MODEL_RETRY
 from engine.ports import ApprovalMode, CallRef, Control, Reviewed, ReviewOrder, TaskAnswer, review_call
 from engine.runs import EventDraft, Seat, TaskDraft, derived_id
 
 VERBS = ("approval", "revoke")
 """The control verbs that are carried out here."""
 
-REVIEW_RETRY = RetryPolicy(maximum_attempts=2)
-REVIEW_TIMEOUT = timedelta(minutes=2)
-"""A person is asked rather than a failing reviewer waited for."""
+REVIEW_RETRY = MODEL_RETRY
+REVIEW_TIMEOUT, REVIEW_WITHIN = timedelta(minutes=2), timedelta(minutes=15)
+"""What one attempt may take, and all of them with what they wait for; a person is asked where that was not enough."""
 
 
 def rule_of(call: CallRef, mode: ApprovalMode, grants: tuple[Grant, ...]) -> Literal["run", "review", "ask"]:
@@ -100,7 +100,7 @@ async def _review(conduct: Conduct, turn: int, call: CallRef) -> Reviewed:
     route, left = conduct.plan.reviewer or conduct.plan.route, left_of(conduct.budget, conduct.state)
     order = ReviewOrder(run=conduct.run, principal=conduct.principal, turn=turn, call=call, route=route, left=left)
     try:
-        reviewed = await review_call(order, timeout=REVIEW_TIMEOUT, retry=REVIEW_RETRY)
+        reviewed = await review_call(order, timeout=REVIEW_TIMEOUT, within=REVIEW_WITHIN, retry=REVIEW_RETRY)
     except ActivityError as error:
         if is_cancelled_exception(error):
             raise

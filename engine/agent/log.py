@@ -94,50 +94,76 @@ def call_name(call_id: str) -> str:
 
 
 def assemble(log: Sequence[Entry], provider: str | None = None) -> tuple[Message, ...]:
-    """Return the transcript from the entries of types `MESSAGE`, `TURN` and `CHECKPOINT`.
+    """Return the transcript from the entries of types `MESSAGE`, `TURN` and `CHECKPOINT`; see `Assembly`."""
+    return Assembly(provider).extended(log)
+
+
+class Assembly:
+    """The transcript of a log that grows, put together further as far as the log has.
 
     Results stand directly behind the turn that called, in the order of its calls; what people said stands behind
     them, and what a turn had not been sent yet stands behind that turn. It begins with the last checkpoint that
     `provider` can read (None: any): one that a provider has made in its own way says nothing to the others.
     """
-    begun = next((one for one in reversed(log) if one.beginning and _readable(one, provider)), None)
-    behind = log if begun is None else [one for one in log if one.event.seq > begun.seen]
-    turns = [one.event for one in behind if one.event.type == TURN]
-    sent = {assistant_key(_number(event, "turn")): _number(event, "seen") for event in turns}
-    ordered: list[Message] = list(begun.beginning) if begun is not None else []
-    called = _unanswered(ordered)
-    answers: dict[str, tuple[ToolResult, Message]] = {}
-    said: list[tuple[int, Message]] = []
 
-    def settle(until: int) -> None:
-        given = [answers[call.id] for call in called if call.id in answers]
-        if given:
-            ordered.append(_together(given))
-        if said:
-            ordered.extend(message for seq, message in said if seq <= until)
-            said[:] = [one for one in said if one[0] > until]
+    def __init__(self, provider: str | None = None) -> None:
+        """Begin with an empty log."""
+        self._provider = provider
+        self._read = 0
+        self._sent: dict[str, int] = {}
+        self._begin(())
 
-    for one in behind:
+    def extended(self, log: Sequence[Entry]) -> tuple[Message, ...]:
+        """Return the transcript of `log`, which begins with the entries it had before."""
+        new = log[self._read :]
+        self._read = len(log)
+        begun = next((one for one in reversed(new) if one.beginning and _readable(one, self._provider)), None)
+        if begun is not None:
+            self._begin(begun.beginning)
+            new = [one for one in log if one.event.seq > begun.seen]
+        turns = [one.event for one in new if one.event.type == TURN]
+        self._sent |= {assistant_key(_number(event, "turn")): _number(event, "seen") for event in turns}
+        for one in new:
+            self._take_in(one)
+        return (*self._ordered, *self._unsent(log[-1].event.seq if log else 0))
+
+    def _begin(self, messages: Sequence[Message]) -> None:
+        self._ordered: list[Message] = list(messages)
+        self._called = _unanswered(messages)
+        self._answers: dict[str, tuple[ToolResult, Message]] = {}
+        self._said: list[tuple[int, Message]] = []
+        self._answered: Message | None = None
+
+    def _take_in(self, one: Entry) -> None:
         message, event = one.message, one.event
         if message is None:
-            continue
+            return
         if message.role == "tool":
-            answers |= {part.call_id: (part, message) for part in message.parts if isinstance(part, ToolResult)}
+            self._answers |= {part.call_id: (part, message) for part in message.parts if isinstance(part, ToolResult)}
         elif message.role == "assistant":
-            settle(sent.get(event.key, event.seq))
-            ordered.append(message)
-            called, answers = message.tool_calls, {}
+            until = self._sent.pop(event.key, event.seq)
+            self._ordered += [*self._unsent(until), message]
+            self._said = [said for said in self._said if said[0] > until]
+            self._called, self._answers, self._answered = message.tool_calls, {}, None
         else:
-            said.append((event.seq, message))
-    settle(log[-1].event.seq if log else 0)
-    return tuple(ordered)
+            self._said.append((event.seq, message))
+
+    def _unsent(self, until: int) -> list[Message]:
+        """Return what stands behind the last turn: its answers, and what was said up to the event `until`."""
+        given = [self._answers[call.id] for call in self._called if call.id in self._answers]
+        if given:
+            self._answered = _together(given, self._answered)
+        answered = [self._answered] if given and self._answered is not None else []
+        return [*answered, *(message for seq, message in self._said if seq <= until)]
 
 
-def _together(given: Sequence[tuple[ToolResult, Message]]) -> Message:
-    """Return one message of all results; the very one of the log where it holds just these."""
-    results, (_, first) = tuple(result for result, _ in given), given[0]
-    same = len(results) == len(first.parts) and all(map(operator.is_, results, first.parts))
-    return first if same else Message(role="tool", parts=results)
+def _together(given: Sequence[tuple[ToolResult, Message]], before: Message | None) -> Message:
+    """Return one message of all results; the very one of the log, or the one made before, where it holds just these."""
+    results = tuple(result for result, _ in given)
+    for made in (given[0][1], before):
+        if made is not None and len(results) == len(made.parts) and all(map(operator.is_, results, made.parts)):
+            return made
+    return Message(role="tool", parts=results)
 
 
 def _readable(one: Entry, provider: str | None) -> bool:

@@ -5,18 +5,22 @@ when the turn was made, by the code of today; the first turn that comes out othe
 """
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from engine.agent.log import PLAN, TURN, Entry, assemble, entry
+from engine.agent.log import PLAN, TURN, Assembly, Entry, assemble, entry
 from engine.errors import Invalid
 from engine.ports import AgentTask
-from engine.remembered import Remembered
+from engine.remembered import Folded, Remembered
 from engine.runs import Event, Run
-from engine.transcript import Message, ModelRequest, Native, Part, ToolCall, ToolResult, ToolSpec
+from engine.transcript import Message, ModelRequest, Part, ToolCall, ToolResult, ToolSpec
 from engine.values import Value, canonical_json
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 
 class Difference(Value):
@@ -48,27 +52,31 @@ def request_digest(
     renderer: int,
 ) -> str:
     """Return the sha256 of what a turn is asked; the same in every release that only adds fields with defaults."""
-    told = hashlib.sha256(canonical_json([closing, output_schema, renderer]).encode())
-    for spec in tools:
-        told.update(spec.model_dump_json(exclude_defaults=True).encode())
-    for message in messages:
-        told.update(f"\n{message.role} {message.breakpoint}".encode())
-        for part in message.parts:
-            told.update(_part_written(part))
-        if message.native is not None:
-            told.update(_native_written(message.native))
-    return told.hexdigest()
+    head = canonical_json([closing, output_schema, renderer]).encode() + b"".join(map(_tool_written, tools))
+    return _told(tuple(messages), head).hexdigest()
+
+
+def _write_tool(spec: ToolSpec) -> bytes:
+    return spec.model_dump_json(exclude_defaults=True).encode()
 
 
 def _write_part(part: Part) -> bytes:
     return f"\n{part.type} {part.model_dump_json(exclude_defaults=True)}".encode()
 
 
-def _write_native(native: Native) -> bytes:
-    return f"\nnative {native.model_dump_json(exclude_defaults=True)}".encode()
+def _tell(told: "HASH", messages: Sequence[Message], head: bytes) -> "HASH":
+    told = told.copy()
+    for message in messages:
+        told.update(f"\n{message.role} {message.breakpoint}".encode())
+        for part in message.parts:
+            told.update(_write_part(part))
+        if message.native is not None:
+            told.update(f"\nnative {message.native.model_dump_json(exclude_defaults=True)}".encode())
+    return told
 
 
-_part_written, _native_written = Remembered(_write_part), Remembered(_write_native)
+_tool_written = Remembered(_write_tool)
+_told = Folded(hashlib.sha256, _tell)
 
 
 def sent_of(request: ModelRequest) -> dict[str, JsonValue]:
@@ -102,9 +110,10 @@ def replay(run: Run, events: Sequence[Event]) -> Replayed:
     log = [entry(event) for event in events]
     turns = [event for event in events if event.type == TURN]
     compared, found = 0, _unpaired(log)
+    again = _Again(run, plan, log)
     for event in turns if found is None else ():
         compared += isinstance(event.data.get("request"), dict)
-        found = found or _changed(run, plan, log, event)
+        found = found or again.changed(event)
     found = found or _result(run, log)
     last = assemble(log)
     return Replayed(
@@ -117,26 +126,37 @@ def replay(run: Run, events: Sequence[Event]) -> Replayed:
     )
 
 
-def _changed(run: Run, plan: Event, log: Sequence[Entry], turn: Event) -> Difference | None:
-    """Return how the request of a turn differs from the one that was sent."""
-    sent = turn.data.get("request")
-    if not isinstance(sent, dict):
-        return None
-    number, seen = _number(turn, "turn"), _number(turn, "seen")
-    tools = plan.data["tools"]
-    assert isinstance(tools, list)
-    messages = assemble([one for one in log if one.event.seq <= seen], str(sent.get("wire", "")))
-    digest = request_digest(
-        messages,
-        [ToolSpec.model_validate(spec) for spec in tools],
-        closing=bool(sent["closing"]),
-        output_schema=AgentTask.model_validate(run.input).output_schema,
-        renderer=int(str(plan.data.get("renderer", 1))),
-    )
-    if digest == sent["digest"]:
-        return None
-    what = f"the request of turn {number} comes out otherwise than it was sent ({len(messages)} messages)"
-    return Difference(turn=number, what=what, expected=str(sent["digest"]), found=digest)
+class _Again:
+    """The requests of a run put together anew, turn after turn."""
+
+    def __init__(self, run: Run, plan: Event, log: Sequence[Entry]) -> None:
+        tools = plan.data["tools"]
+        assert isinstance(tools, list)
+        self._tools = [ToolSpec.model_validate(spec) for spec in tools]
+        self._renderer = int(str(plan.data.get("renderer", 1)))
+        self._schema = AgentTask.model_validate(run.input).output_schema
+        self._log = log
+        self._assemblies: dict[str, Assembly] = {}
+
+    def changed(self, turn: Event) -> Difference | None:
+        """Return how the request of a turn differs from the one that was sent."""
+        sent = turn.data.get("request")
+        if not isinstance(sent, dict):
+            return None
+        number, wire = _number(turn, "turn"), str(sent.get("wire", ""))
+        seen = bisect_right(self._log, _number(turn, "seen"), key=lambda one: one.event.seq)
+        messages = self._assemblies.setdefault(wire, Assembly(wire)).extended(self._log[:seen])
+        digest = request_digest(
+            messages,
+            self._tools,
+            closing=bool(sent["closing"]),
+            output_schema=self._schema,
+            renderer=self._renderer,
+        )
+        if digest == sent["digest"]:
+            return None
+        what = f"the request of turn {number} comes out otherwise than it was sent ({len(messages)} messages)"
+        return Difference(turn=number, what=what, expected=str(sent["digest"]), found=digest)
 
 
 def _unpaired(log: Sequence[Entry]) -> Difference | None:

@@ -41,6 +41,26 @@ class ForeachPlace(Value):
     proposals: tuple[Proposal, ...] = ()
 
 
+class ForeachProgress(Value):
+    """How far a foreach in batches is: how many of its `items` are over, how many of those failed, how many it is at.
+
+    `items` is 0 where that is not known.
+    """
+
+    step: str
+    node: str
+    items: int = 0
+    over: int = 0
+    failed: int = 0
+    running: int = 0
+
+    def in_words(self) -> str:
+        """Return it for people: "120 of 300, 2 failed, 4 running"."""
+        said = [f"{self.over} of {self.items}" if self.items else f"{self.over}"]
+        said += [f"{count} {name}" for count, name in ((self.failed, "failed"), (self.running, "running")) if count]
+        return ", ".join(said)
+
+
 class ForeachOrder(Value):
     """Asks for items to be laid out: a list of them, or the name of a file with one in each line.
 
@@ -71,7 +91,8 @@ class ForeachLaid(Value):
 class BatchOrder(Value):
     """Asks for batch `number` (from 1) of a foreach of `parent` to be opened as the run `run`.
 
-    With `undone` the run undoes that batch: it has its definition, and no items.
+    `slots` is how many of its items it works on at once, as far as that is known when it begins. With `undone` the run
+    undoes that batch: it has its definition, and no items.
     """
 
     parent: RunRef
@@ -80,6 +101,7 @@ class BatchOrder(Value):
     step: str
     node: str
     number: int
+    slots: int = 0
     undone: RunRef | None = None
 
 

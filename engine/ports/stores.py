@@ -1,10 +1,11 @@
 """The ports of stores and of the control of runs, that the packages above fill."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from pydantic import Field, JsonValue
 
+from engine.ports.foreach import ForeachProgress
 from engine.ports.updates import Control, Say, TaskAnswer, TaskMove
 from engine.process.messages import (
     EventSent,
@@ -59,6 +60,10 @@ class RunStore(Protocol):
 
     async def list(self, principal: Principal, wanted: RunFilter) -> Sequence[Run]:
         """Return a page of runs, newest first."""
+        ...
+
+    async def foreaches(self, principal: Principal, run_ids: Sequence[str]) -> Mapping[str, Sequence[ForeachProgress]]:
+        """Return how far the foreaches in batches are, of those of the runs that have any, by run."""
         ...
 
     async def apply(self, change: Change) -> Recorded:

@@ -27,7 +27,7 @@ from engine.process.run.foreach import item_frame, run_item
 from engine.process.run.frame import Conduct, Ended, Frame, NodeFailed
 from engine.process.run.grouping import Grouped
 from engine.process.run.operations import ORDERS, check_order
-from engine.process.run.posts import Posts
+from engine.process.run.posts import NotYet, Posts
 from engine.process.run.steering import Steered, leave, to_its_end
 from engine.process.run.supervision import check_steers
 from engine.process.run.undoing import body_at
@@ -278,7 +278,7 @@ class BatchWorkflow(Steered):
         if control.action not in ORDERS:
             raise Conflict(f"a batch is steered through the run it belongs to; {control.action} {parent} instead")
         if self._conduct is None:
-            raise Conflict("the batch is just being started; try again in a moment")
+            raise NotYet("the batch is just being started")
         check_steers(self._conduct, control)
         check_order(self._conduct, control)
 

@@ -38,7 +38,9 @@ class SendEvent(Value):
     """Something that happened outside, for the processes that wait for it.
 
     An event goes to the run `run_id`, or else to every run of the tenant that waits for `name` and whose expressions
-    equal the fields of `payload` and `match`. The same `key` of one sender again is the same event.
+    equal the fields of `payload` and `match`. In the outermost graph of the run that it names, where only one step can
+    be meant, fields that it leaves out are no matter; inside a foreach or a branch they say which step is meant. The
+    same `key` of one sender again is the same event.
     """
 
     name: str = Field(min_length=1, max_length=128)
@@ -69,7 +71,10 @@ class EventSent(Value):
 
 
 class ProcessEvent(Value):
-    """An event as it reaches one run; `keep` says that the run keeps it where it does not wait for it yet."""
+    """An event as it reaches one run; `keep` says that the run keeps it where it does not wait for it yet.
+
+    `addressed` says that the sender has named the run.
+    """
 
     key: str
     name: str
@@ -77,6 +82,7 @@ class ProcessEvent(Value):
     payload: dict[str, JsonValue]
     by: str
     keep: bool
+    addressed: bool = False
 
 
 class EventTaken(Value):

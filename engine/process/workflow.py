@@ -124,6 +124,7 @@ class ProcessWorkflow(Steered):
         return dict(self._frame.values) if self._frame is not None else {}
 
     async def _undo(self, why: Why) -> None:
+        self._undoing = True
         if self._conduct is not None:
             await to_its_end(undo(self._conduct, why))
 

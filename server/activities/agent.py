@@ -14,7 +14,6 @@ from engine.agent.log import (
     SYSTEM_KEY,
     TASK_KEY,
     TURN,
-    assemble,
     assistant_key,
     finished_key,
     message_event,
@@ -389,7 +388,7 @@ async def _hear(work: AgentWork, message: UserMessage) -> Recorded:
 async def _answer(work: AgentWork, ref: RunRef) -> AgentAnswer:
     run, log = await asyncio.gather(work.runs.load(ref), work.transcripts.read(ref))
     task = AgentTask.model_validate(run.input)
-    last = [message for message in assemble(log.entries) if message.role == "assistant"][-1]
+    last = [message for message in log.assembled() if message.role == "assistant"][-1]
     if task.output_schema is None:
         return AgentAnswer(value=last.text)
     return AgentAnswer(value=strict_json(last.text))

@@ -253,10 +253,10 @@ async def append(work: AgentWork, run: RunRef, key: str, message: Message) -> Re
 
 
 async def unless_over(work: AgentWork, run: RunRef, doing: Coroutine[Any, Any, Done]) -> Done:
-    """Await `doing`, but give it up as soon as its run is over: heartbeats tell that much later.
+    """Await `doing`, but give it up as soon as its run is over or will be: heartbeats tell that much later.
 
     Raises:
-        Conflict: the run ended first; `doing` was cancelled.
+        Conflict: the run ended first, or has taken the order to; `doing` was cancelled.
     """
     task = asyncio.ensure_future(doing)
     watch = asyncio.ensure_future(_over(work, run))
@@ -275,5 +275,5 @@ async def unless_over(work: AgentWork, run: RunRef, doing: Coroutine[Any, Any, D
 
 
 async def _over(work: AgentWork, run: RunRef) -> None:
-    while not (await work.runs.load(run)).finished:
+    while not (work.hub.is_stopping(run) or (await work.runs.load(run)).finished):
         await work.hub.wait(run, max(LOOK_S, work.hub.look_s))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import JsonValue
 
-from engine.agent.log import CHECKPOINT, TASK_KEY, Entry, assemble, checkpoint_key, finished_key
+from engine.agent.log import CHECKPOINT, TASK_KEY, Entry, checkpoint_key, finished_key
 from engine.agent.prompts import CHECKPOINT as PROMPT
 from engine.agent.window import lessons, masked, retold, split, told, turns_of, unbound
 from engine.errors import Exhausted, Unavailable
@@ -74,7 +74,7 @@ def turn_request(order: TurnOrder | CheckpointOrder, task: AgentTask, log: Trans
     makers = {one.provider for one in order.route.candidates}
     return ModelRequest(
         route=order.route,
-        messages=assemble(log.entries, order.route.provider if len(makers) == 1 else ""),
+        messages=log.assembled(order.route.provider if len(makers) == 1 else ""),
         tools=log.planned(),
         output_schema=task.output_schema,
         max_output_tokens=bounds_of(order.route).output,

@@ -75,7 +75,9 @@ def foreach_activities(runs: SqlRunStore, source: Source) -> list[Callable[[Any]
     async def close(order: BatchClose) -> Recorded:
         if order.collected is not None:
             await _merge(runs, order.collected)
-        return await runs.apply(order.change)
+        recorded = await runs.apply(order.change)
+        await _tell_parent(runs, order.change)
+        return recorded
 
     @implements(gather_collected)
     async def gather(order: GatherOrder) -> Gathered:
@@ -212,6 +214,8 @@ async def _open(runs: SqlRunStore, order: BatchOrder) -> BatchOpened:
         "number": order.number,
         "first": first,
         "count": count,
+        "of": sum(size for _, size in plan["pages"]),
+        "slots": order.slots,
         **({"undoes": order.undone.run_id} if order.undone else {}),
     }
     opened = BatchOpened(snapshot=plan["snapshot"], place=plan["place"], budget=plan["budget"], first=first)
@@ -240,6 +244,20 @@ async def _open(runs: SqlRunStore, order: BatchOrder) -> BatchOpened:
         return opened
     page = await _own(runs, order.principal, order.parent, f"{folder}/items/{order.number:05}.jsonl")
     return opened.model_copy(update={"items": [json.loads(line) for line in page.splitlines()]})
+
+
+async def _tell_parent(runs: SqlRunStore, ending: Change) -> None:
+    """Let whoever follows the run that a batch belongs to hear of its end: one event a batch, none in any history."""
+    batch = await runs.load(ending.run)
+    if batch.parent_id is None or "undoes" in batch.input:
+        return
+    parent = await runs.load(RunRef(tenant=batch.tenant, run_id=batch.parent_id))
+    if parent.finished:
+        return
+    key = f"batch/{batch.run_id}"
+    named = {name: batch.input[name] for name in ("step", "node", "number", "first", "count")}
+    data: dict[str, JsonValue] = {"batch": batch.run_id, **named, "status": batch.status}
+    await runs.apply(Change(run=parent.ref, key=key, events=(EventDraft(key=key, type="foreach.batch", data=data),)))
 
 
 async def _own(runs: SqlRunStore, principal: Principal, run: RunRef, path: str) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from engine.agent.log import LOGGED, PLAN, Entry, assistant_key, entry
+from engine.agent.log import LOGGED, PLAN, Assembly, Entry, assistant_key, entry
 from engine.agent.prompts import NAMES
 from engine.errors import Invalid
 from engine.runs import Event, RunRef
@@ -34,11 +34,16 @@ class Transcript:
     prompts: JsonValue = None
     revealed: set[str] = field(default_factory=lambda: set())
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    assemblies: dict[str | None, Assembly] = field(default_factory=lambda: {})
 
     @property
     def seq(self) -> int:
         """The number of the last event that was read."""
         return self.entries[-1].event.seq if self.entries else 0
+
+    def assembled(self, provider: str | None = None) -> tuple[Message, ...]:
+        """Return the messages as `provider` is sent them; see `Assembly`."""
+        return self.assemblies.setdefault(provider, Assembly(provider)).extended(self.entries)
 
     def planned(self) -> tuple[ToolSpec, ...]:
         """Return the tools of the run, as they were fixed at its start.

@@ -24,7 +24,7 @@ from server.pages.runs import event_item
 from server.pages.viewer_parts import RunSight, live_parts
 from server.pages.viewer_steering import MESSAGE, read_control
 from skills.core import resolve_process
-from skills.drawing import as_svg, definition_of, definition_or_none, read_state, state_of
+from skills.drawing import as_svg, definition_of, definition_or_none, foreaches_of, read_state, state_of
 from skills.families import MAX_SHOWN
 from skills.services import Services
 
@@ -74,6 +74,7 @@ class Viewer:
         tasks = await runs.tasks(principal, run_id=run_id, family=True)
         definition = await definition_or_none(self._services, principal, run)
         records = await runs.audit(principal, run_id)
+        foreaches = await foreaches_of(self._services, principal, run)
         return RunSight(
             viewer=principal,
             run=run,
@@ -82,7 +83,8 @@ class Viewer:
             children=await runs.list(principal, RunFilter(parent_id=run_id, limit=MAX_SHOWN)),
             artifacts=await runs.artifacts(principal, run_id),
             definition=definition,
-            state=None if definition is None else state_of(run, definition, records, tasks),
+            foreaches=foreaches,
+            state=None if definition is None else state_of(run, definition, records, tasks, foreaches),
         )
 
     async def drawing(self, request: Request) -> Response:

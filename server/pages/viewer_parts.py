@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from pydantic import JsonValue
 
+from engine.ports import ForeachProgress
 from engine.process.definition import ProcessDefinition
 from engine.process.drawing import RunState, sketch_of
 from engine.process.drawing.sketch import Sketch
@@ -36,6 +37,7 @@ class RunSight:
     records: Sequence[AuditRecord]
     children: Sequence[Run]
     artifacts: Sequence[Artifact]
+    foreaches: Sequence[ForeachProgress] = ()
     definition: ProcessDefinition | None = None
     state: RunState | None = None
 
@@ -43,7 +45,7 @@ class RunSight:
 def live_parts(sight: RunSight) -> Html:
     """Return the parts, each with an id: what has not changed is left as it is on a page that is open."""
     return joined(
-        _about(sight.run),
+        _about(sight.run, sight.foreaches),
         _tasks(sight),
         _drawing(sight),
         _outcome(sight),
@@ -54,7 +56,7 @@ def live_parts(sight: RunSight) -> Html:
     )
 
 
-def _about(run: Run) -> Html:
+def _about(run: Run, foreaches: Sequence[ForeachProgress]) -> Html:
     parent = element("a", run.parent_id, href=f"/runs/{quote(run.parent_id)}") if run.parent_id else None
     before = element("a", run.continues, href=f"/runs/{quote(run.continues)}") if run.continues else None
     rows = facts(
@@ -67,6 +69,7 @@ def _about(run: Run) -> Html:
             ("Ended", moment(run.finished_at)),
             ("Where", element("span", run.position, id="position")),
             ("Waits for", run.waits_for),
+            ("Items", "; ".join(f"{one.step}: {one.in_words()}" for one in foreaches)),
             ("Turns", run.spent.turns or None),
             ("Cost", cost(run)),
             ("Parent", parent),

@@ -1,7 +1,7 @@
 """Runs in SQL: rows, the event log, tasks and audit, changed together in one transaction per step."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from pydantic import JsonValue
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from content.blobs import Blobs
 from content.database import Database, upsert
 from engine.errors import Conflict, NotFound
-from engine.ports import RunFilter
+from engine.ports import ForeachProgress, RunFilter
 from engine.runs import (
     TERMINAL,
     Artifact,
@@ -28,7 +28,7 @@ from engine.runs import (
 from engine.values import Principal, Spent, digest, new_id, utc_now
 from server.hub import Hub
 from server.hub_values import END, Place, settled_by
-from server.store import artifacts, tables, tasks, waits
+from server.store import artifacts, capacity_views, event_log, progress, tables, tasks, waits
 from server.store import audit as chain
 
 KEPT = ("position", "result", "error", "version")
@@ -120,9 +120,9 @@ class SqlRunStore:
         return (await connection.execute(sa.select(table).where(mine))).one()
 
     async def get(self, principal: Principal, run_id: str) -> Run:
-        """Return the run; one the principal may not see does not exist for it."""
+        """Return the run, with its wait for capacity; one the principal may not see does not exist for it."""
         async with self._database.read() as connection:
-            return _run(await self._row(connection, principal, run_id))
+            return await capacity_views.waiting(connection, _run(await self._row(connection, principal, run_id)))
 
     async def load(self, ref: RunRef) -> Run:
         """Return a run by its key, for the workflows of the house alone."""
@@ -168,6 +168,15 @@ class SqlRunStore:
         async with self._database.read() as connection:
             return [_run(row) for row in await connection.execute(query)]
 
+    async def foreaches(self, principal: Principal, run_ids: Sequence[str]) -> Mapping[str, Sequence[ForeachProgress]]:
+        """Return how far the foreaches in batches are, of those of the runs that have any, by run."""
+        async with self._database.read() as connection:
+            return await progress.foreaches(connection, principal.tenant, _visible(principal), run_ids)
+
+    def stopping(self, ref: RunRef) -> None:
+        """Tell whoever works for a run that its workflow has taken the order to end it; the record of it follows."""
+        self._hub.stopping(ref)
+
     async def apply(self, change: Change) -> Recorded:
         """Apply a change once, in one transaction: row, events, audit, tasks."""
         self._hub.flush(change.run)
@@ -204,7 +213,7 @@ class SqlRunStore:
             if change.error:
                 data["error"] = change.error
             drafts.append(EventDraft(key=f"{change.key}/status", type="run.status", data=data))
-        last_seq = await _append_events(connection, change.run, run.events, drafts)
+        last_seq = await event_log.append(connection, change.run, run.events, drafts)
         audit_seq, head = await chain.append(connection, change.run, change.audit, audit_seq, head)
         now = utc_now()
         ending = status in TERMINAL and not run.finished
@@ -236,12 +245,12 @@ class SqlRunStore:
         """Return the events behind number `after`, in order."""
         async with self._database.read() as connection:
             await self._row(connection, principal, run_id)
-            return await read_events(connection, RunRef(tenant=principal.tenant, run_id=run_id), after, limit, types)
+            return await event_log.read(connection, RunRef(tenant=principal.tenant, run_id=run_id), after, limit, types)
 
     async def log(self, ref: RunRef, *, after: int = 0, types: Sequence[str] = ()) -> Sequence[Event]:
         """Return a run's own events, for the activities of the house alone."""
         async with self._database.read() as connection:
-            return await read_events(connection, ref, after, None, types)
+            return await event_log.read(connection, ref, after, None, types)
 
     async def wait(self, principal: Principal, run_id: str, *, after: int, timeout_s: float) -> Run:
         """Return the run once it has an event behind `after` or is finished, or as it stands when time is up."""
@@ -347,49 +356,3 @@ def _run(row: "sa.Row[tuple[object, ...]]") -> Run:
     found = row._mapping  # pyright: ignore[reportPrivateUsage] # SQLAlchemy's documented name
     fields = {name: found[name] for name in Run.model_fields if name != "events"}
     return Run(**fields, events=found["last_seq"])
-
-
-async def _append_events(connection: AsyncConnection, run: RunRef, last_seq: int, drafts: Sequence[EventDraft]) -> int:
-    if not drafts:
-        return last_seq
-    table = tables.events
-    known = set(
-        (
-            await connection.execute(
-                sa.select(table.c.key).where(
-                    table.c.tenant == run.tenant,
-                    table.c.run_id == run.run_id,
-                    table.c.key.in_([draft.key for draft in drafts]),
-                )
-            )
-        ).scalars()
-    )
-    now = utc_now()
-    fresh = [draft for draft in drafts if draft.key not in known]
-    rows = [
-        {
-            "tenant": run.tenant,
-            "run_id": run.run_id,
-            "seq": last_seq + position,
-            "key": draft.key,
-            "type": draft.type,
-            "at": now,
-            "data": draft.data,
-        }
-        for position, draft in enumerate(fresh, start=1)
-    ]
-    if rows:
-        await connection.execute(table.insert(), rows)
-    return last_seq + len(rows)
-
-
-async def read_events(
-    connection: AsyncConnection, run: RunRef, after: int, limit: int | None, types: Sequence[str]
-) -> Sequence[Event]:
-    """Return the events of a run behind `after`, of `types` if any are named."""
-    table = tables.events
-    query = sa.select(table).where(table.c.tenant == run.tenant, table.c.run_id == run.run_id, table.c.seq > after)
-    if types:
-        query = query.where(table.c.type.in_(types))
-    rows = await connection.execute(query.order_by(table.c.seq).limit(limit))
-    return [Event(run_id=row.run_id, seq=row.seq, key=row.key, type=row.type, at=row.at, data=row.data) for row in rows]

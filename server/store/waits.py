@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from pydantic import JsonValue
@@ -9,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from content.database import Database, upsert
 from engine.errors import Conflict
-from engine.process.messages import EventSent, SendEvent
+from engine.process.messages import EventSent, ProcessEvent, SendEvent
 from engine.runs import Change, RunRef
 from engine.values import Principal, digest, utc_now
 from server.store import tables
@@ -49,6 +50,15 @@ async def forget(connection: AsyncConnection, run: RunRef) -> None:
     await connection.execute(table.delete().where(table.c.tenant == run.tenant, table.c.run_id == run.run_id))
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """A wait in the body of a node, and the fields by which it is told from others and that an event has not."""
+
+    run_id: str
+    step: str
+    fields: tuple[str, ...]
+
+
 class Waits:
     """The waits of all runs, and the record of the events that were sent."""
 
@@ -70,6 +80,23 @@ class Waits:
             ]
             query = sa.select(table.c.run_id).distinct().where(*named, table.c.correlation.in_(digests))
             return (await connection.execute(query.order_by(table.c.run_id))).scalars().all()
+
+    async def lacking(self, event: ProcessEvent, root_id: str, tenant: str) -> Sequence[Lacking]:
+        """Return waits for such an event, in bodies of nodes of runs below `root_id`, that it lacks fields for."""
+        table, runs = tables.event_waits, tables.runs
+        query = (
+            sa.select(table.c.run_id, table.c.step, table.c.fields)
+            .join(runs, sa.and_(runs.c.tenant == table.c.tenant, runs.c.run_id == table.c.run_id))
+            .where(table.c.tenant == tenant, table.c.name == event.name, table.c.step.contains("/"))
+            .where(runs.c.root_id == root_id)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(table.c.run_id, table.c.step))).all()
+        found = [
+            Lacking(row.run_id, row.step, tuple(name for name in json.loads(row.fields) if name not in event.fields))
+            for row in rows
+        ]
+        return [one for one in found if one.fields]
 
     async def begin(self, principal: Principal, key: str, event: SendEvent) -> EventSent | None:
         """Write that an event is sent; return what became of it where it was sent before, None where it has to be sent.

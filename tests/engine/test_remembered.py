@@ -1,9 +1,10 @@
 """What is worked out once for each object: by identity, for as long as the object lives, and never for another one."""
 
 import gc
+from collections.abc import Sequence
 
 from engine.agent.replay import request_digest
-from engine.remembered import Remembered
+from engine.remembered import Folded, Remembered
 from engine.transcript import Message, Native, Text, ToolCall, ToolResult
 from engine.values import Value
 
@@ -56,3 +57,40 @@ def test_the_digest_of_a_request_follows_every_part_of_it_also_when_it_was_made_
     ]
     assert len({before, *(digest(*other) for other in others)}) == len(others) + 1
     assert digest(*(Message.model_validate_json(one.model_dump_json()) for one in (said, answer))) == before
+
+
+def spelled(seen: list[str], kept: int = 100) -> Folded[Word, str, str]:
+    """Return what joins words behind a beginning, and notes each word that it takes in."""
+
+    def add(before: str, words: Sequence[Word], about: str) -> str:
+        seen.extend(word.text for word in words)
+        return before + "".join(word.text for word in words)
+
+    return Folded(lambda about: about, add, kept)
+
+
+def test_a_list_that_grows_is_gone_on_with_and_any_other_one_begun_anew() -> None:
+    seen: list[str] = []
+    folded = spelled(seen)
+    first, second, third = (Word(text=text) for text in "abc")
+    assert [folded((), "1"), folded((first, second), "1"), folded((first, second, third), "1")] == ["1", "1ab", "1abc"]
+    assert seen == ["a", "b", "c"]
+    assert folded((first, second, third), "2") == "2abc"
+    assert folded((first, Word(text="b"), third), "1") == "1abc"
+    assert folded((first, third), "1") == "1ac"
+    assert seen == [*"abc", *"abc", *"abc", *"ac"]
+
+
+def test_the_list_that_was_looked_at_longest_ago_is_forgotten_first() -> None:
+    seen: list[str] = []
+    folded = spelled(seen, kept=5)
+    lists = [tuple(Word(text=text) for text in texts) for texts in ("ab", "cd", "ef")]
+    folded(lists[0], "")
+    folded(lists[1], "")
+    folded(lists[0], "")
+    folded(lists[2], "")
+    assert seen == [*"abcdef"]
+    assert [folded(one, "") for one in lists[::2]] == ["ab", "ef"]
+    assert seen == [*"abcdef"]
+    assert folded(lists[1], "") == "cd"
+    assert seen == [*"abcdefcd"]

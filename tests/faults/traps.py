@@ -49,7 +49,10 @@ def register() -> None:
 
 def set_trap(file: Path, place: str, number: int = 1) -> None:
     """Have the server die the `number`-th time that `place` is reached, such as `change:after`."""
-    file.write_text(json.dumps({"place": place, "number": number}))
+    # In one go: the server looks at it at any moment.
+    whole = file.with_suffix(".new")
+    whole.write_text(json.dumps({"place": place, "number": number}))
+    whole.replace(file)
 
 
 def spring(place: str) -> None:

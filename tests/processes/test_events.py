@@ -12,6 +12,7 @@ from engine.process.messages import EventSent, SendEvent
 from engine.runs import Run
 from engine.values import Principal
 from server.store import tables
+from tests.processes.foreach_house import make_small
 from tests.server.engine_house import BOUND_S, EngineHouse, engine_house
 
 pytestmark = pytest.mark.anyio
@@ -240,3 +241,63 @@ async def test_waits_and_kept_events_are_there_after_everything_was_started_anew
         assert (await second.finished(alice, parked)).result == {"outcome": "paid", "output": 1}
         await second.decide(fay, early, "yes")
         assert (await second.finished(alice, early)).result == {"outcome": "paid", "output": 2}
+
+
+async def test_the_run_alone_says_which_step_is_meant_in_its_outermost_graph(
+    house: EngineHouse, alice: Principal, fay: Principal
+) -> None:
+    run = await house.start(alice, order(), {"number": "I1"})
+    await waiting(house, alice, run)
+    wrong = await send(house, alice, {"amount": 1}, match={"order": "I2"}, run_id=run.run_id)
+    assert (wrong.consumed, wrong.kept) == ((), (run.run_id,)), "what is said has to hold"
+    sent = await send(house, alice, {"amount": 7}, run_id=run.run_id)
+    assert (sent.consumed, sent.kept) == ((run.run_id,), ())
+    assert (await house.finished(alice, run)).result == {"outcome": "paid", "output": 7}
+    early = await house.start(alice, order(start="gate"), {"number": "I3"})
+    await house.asked(alice, early)
+    assert (await send(house, alice, {"amount": 8}, run_id=early.run_id)).kept == (early.run_id,)
+    await house.decide(fay, early, "yes")
+    assert (await house.finished(alice, early)).result == {"outcome": "paid", "output": 8}
+
+
+EACH = """
+format: 1
+process: each_paid
+context:
+  schema: {type: object, additionalProperties: false, properties: {items: {type: array}, paid: {type: object}}}
+  initial: {items: [1, 2, 3]}
+start: each
+nodes:
+  each:
+    type: foreach
+    items: {var: items}
+    as: item
+    key: {var: item}
+    body:
+      start: paid
+      nodes: {paid: {type: wait, event: {name: payment, match: {order: {var: item}}}, writes: [paid]}}
+    next: [{to: done}]
+  done: {type: end, outcome: done}
+"""
+
+
+@pytest.mark.parametrize("batched", [False, True])
+async def test_inside_a_foreach_an_event_for_the_run_has_to_say_which_item_it_is_for(
+    house: EngineHouse, alice: Principal, monkeypatch: pytest.MonkeyPatch, batched: bool
+) -> None:
+    if batched:
+        make_small(monkeypatch)
+    run = await house.start(alice, EACH)
+    for order_number in (1, 2, 3):
+        with anyio.fail_after(BOUND_S):
+            while not await house.store.waits.waiting("local", "payment", {"order": order_number}):
+                await house.store.wait(alice, run.run_id, after=1_000, timeout_s=0.1)
+    with pytest.raises(
+        Invalid, match=r"at 1\.each\[1\]/1\.paid.* say which step is meant by match, with order"
+    ) as said:
+        await send(house, alice, {"amount": 1}, run_id=run.run_id)
+    assert said.value.details["missing"] == ["order"]
+    for order_number in (3, 1, 2):
+        sent = await send(house, alice, {"amount": 1}, match={"order": order_number}, run_id=run.run_id)
+        assert (len(sent.consumed), sent.kept) == (1, ())
+    assert (await house.finished(alice, run)).status == "completed"

@@ -8,7 +8,7 @@ import pytest
 from pydantic import JsonValue
 
 from engine.errors import Denied
-from engine.ports import RunFilter
+from engine.ports import Control, RunFilter
 from engine.runs import AuditRecord, Run, StartRun
 from engine.values import Principal
 from tests.processes.seats import outcome, person
@@ -223,3 +223,20 @@ async def test_an_agent_over_a_run_retries_a_node_three_times_and_then_leaves_it
     assert run.status == "failed"
     assert len(await agents_of(house, run)) == 3
     assert len(await audited(house, run, "node.failed")) == 4
+
+
+async def test_a_persons_order_for_a_failed_node_does_not_wait_for_the_agent_over_the_run(
+    house: AgentHouse, alice: Principal
+) -> None:
+    held = Held("never said")
+    run = await start_supervised(house, alice, house.talk(held))
+    await held.reached()
+    ole = person("ole", "operator")
+    order = Control(action="skip", by=ole, values={"total": 4})
+    await house.platform.control.control(ole, run.run_id, order)
+    ended = await house.finished(run)
+    assert ended.result == {"outcome": "done", "output": 4}, ended.error
+    (skipped,) = await audited(house, run, "node.skipped")
+    assert skipped.actor == "ole"
+    (agent,) = await agents_of(house, run)
+    assert (await house.finished(agent)).status == "cancelled"

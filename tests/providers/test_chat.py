@@ -19,6 +19,7 @@ from providers.errors import (
 )
 from tests.providers.chat_streams import called, document, said, spent, stream
 from tests.providers.conftest import Connect
+from tests.providers.pieces import by_kind
 from tests.providers.referee import Json, Referee, Turn
 
 pytestmark = pytest.mark.anyio
@@ -324,11 +325,7 @@ async def test_reasoning_is_shown_and_kept_under_its_own_name(provider: Provider
     referee.will_say(stream(said({field: "Hm"}), said({field: "m."}), said({"content": "Yes."}, "stop"), USED))
     reply = await provider.generate(ask(), pieces.append)
     assert reply.message.parts == (Reasoning(text="Hmm."), Text(text="Yes."))
-    assert [(piece.kind, piece.text) for piece in pieces] == [
-        ("reasoning", "Hm"),
-        ("reasoning", "m."),
-        ("text", "Yes."),
-    ]
+    assert by_kind(pieces) == [("reasoning", "Hmm."), ("text", "Yes.")]
     assert block(reply)[field] == "Hmm."
 
 

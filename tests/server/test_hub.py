@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from engine.runs import RunRef
 from engine.transcript import Delta
-from server.hub import Hub, TurnStream
-from server.hub_joining import Joining
+from server.hub import MOST_STOPPING, Hub, TurnStream
+from server.hub_joining import MOST_IDLE, Joining
 from server.hub_reader import BACKLOG, Deltas
 from server.hub_turns import LiveTurns
 from server.hub_values import END, Changed, LiveDelta, Place, settled_by
@@ -65,6 +65,19 @@ async def test_what_waits_goes_by_its_timer_and_the_next_piece_waits_again() -> 
     with anyio.fail_after(10):
         await gone.wait()
     assert brief(handed) == [("text.delta", 0, "a"), ("text.delta", 1, "bc"), ("text.delta", 3, "d")]
+
+
+async def test_what_comes_after_the_time_goes_at_once_and_runs_that_are_quiet_are_forgotten() -> None:
+    handed: list[LiveDelta] = []
+    joining = Joining(handed.append, seconds=0.0)
+    for offset, text in enumerate("abc"):
+        joining.add(piece(text, offset))
+    assert [one.text for one in handed] == ["a", "b", "c"]
+    for number in range(3 * MOST_IDLE):
+        run = RunRef(tenant="local", run_id=f"run_{number}")
+        joining.add(piece("x", 0).model_copy(update={"run": run}))
+    assert len(handed) == 3 + 3 * MOST_IDLE
+    assert len(vars(joining)["_open"]) <= MOST_IDLE
 
 
 async def test_another_kind_another_call_another_attempt_and_a_marker_send_off_what_waits() -> None:
@@ -250,6 +263,20 @@ async def test_a_change_wakes_who_waits_for_the_run_or_its_tenant_after_what_was
                 await anyio.lowlevel.checkpoint()
             assert sorted(woken) == ["run", "tenant"]
             group.cancel_scope.cancel()
+
+
+def test_a_run_is_known_to_be_stopping_until_its_end_is_on_record_and_only_so_many_are() -> None:
+    hub = Hub()
+    others = [RunRef(tenant="local", run_id=f"run_{number}") for number in range(2, 2 + MOST_STOPPING)]
+    hub.stopping(RUN)
+    hub.changed(RUN)
+    assert hub.is_stopping(RUN)
+    assert not hub.is_stopping(others[0])
+    hub.changed(RUN, END)
+    assert not hub.is_stopping(RUN)
+    for run in (RUN, *others):
+        hub.stopping(run)
+    assert [hub.is_stopping(run) for run in (RUN, others[0], others[-1])] == [False, True, True]
 
 
 async def test_a_reader_that_is_poked_looks_up_although_nothing_came() -> None:

@@ -20,11 +20,11 @@ from engine.transcript import Delta
 from server.data_folder import DataFolder, open_data_folder
 from server.hub import Hub, TurnStream
 from server.hub_links import linked
-from server.hub_outlet import MOST_MISSED, Outlet, cut, decode, encode
+from server.hub_outlet import MOST_MISSED, Outlet, decode, encode, lines
 from server.hub_postgres import NOTICE, joined_over_postgres
 from server.hub_reader import Deltas
 from server.hub_socket import hub_file, join_hub, serve_hub
-from server.hub_values import Changed, Frame, Hello, LiveDelta, Place, settled_by
+from server.hub_values import Changed, Frame, Hello, LiveDelta, Place, Stopping, settled_by
 from server.keys import KeyRing
 
 pytestmark = pytest.mark.anyio
@@ -112,6 +112,15 @@ async def test_a_change_wakes_who_waits_in_every_other_process(joins: Joins) -> 
         waiting.cancel()
 
 
+async def test_that_a_run_will_end_is_known_in_every_other_process_at_once(joins: Joins) -> None:
+    server, first, second = Hub(), Hub(), Hub()
+    async with heard(joins, server, True), heard(joins, first, False), heard(joins, second, False):
+        await woken(first, RUN, lambda: server.stopping(RUN))
+        await woken(second, RUN, lambda: server.stopping(RUN))
+        assert first.is_stopping(RUN)
+        assert second.is_stopping(RUN)
+
+
 async def test_the_store_is_looked_at_often_only_while_nobody_tells_of_changes(joins: Joins) -> None:
     server, worker = Hub(), Hub()
     assert (server.look_s, worker.look_s) == (0.25, 0.25)
@@ -194,7 +203,7 @@ async def test_a_worker_tells_nothing_to_a_server_that_can_not_prove_itself(tmp_
     over = asyncio.Event()
 
     async def impostor(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
-        writing.write(b'{"upstairs_hub": 1, "nonce": "abc"}\n')
+        writing.write(b'{"upstairs_hub": 2, "nonce": "abc"}\n')
         told.append(await reading.readline())
         writing.write(b'{"proof": "' + b"0" * 64 + b'"}\n')
         told.append(await reading.read())
@@ -308,16 +317,18 @@ def test_a_piece_that_is_too_long_is_cut_between_characters_and_stays_where_it_s
     whole = LiveDelta(
         run=RUN, type="tool.delta", turn=1, attempt=1, offset=7, data={"text": "ä\n🙂" * 4_000, "call_id": "c"}
     )
-    pieces = cut(whole, NOTICE)
+    told = lines(whole, NOTICE)
+    assert max(map(len, told)) <= NOTICE
+    pieces = [one for one in map(decode, told) if isinstance(one, LiveDelta)]
+    assert len(pieces) == len(told)
     assert "".join(one.text for one in pieces) == whole.text
-    assert max(len(encode(one)) for one in pieces) <= NOTICE
     assert [one.offset for one in pieces] == [7 + sum(len(two.text) for two in pieces[:n]) for n in range(len(pieces))]
     assert all(one.data["call_id"] == "c" for one in pieces)
 
 
 def test_a_frame_is_one_line_and_comes_back_as_it_was() -> None:
     delta = LiveDelta(run=RUN, type="text.delta", turn=1, attempt=2, offset=3, data={"text": "a\nb\u2028"})
-    for frame in (delta, Changed(run=RUN, settled=Place(1, 2, 3)), Changed(run=RUN), Hello()):
+    for frame in (delta, Changed(run=RUN, settled=Place(1, 2, 3)), Changed(run=RUN), Stopping(run=RUN), Hello()):
         line = encode(frame)
         assert line.count(b"\n") == 1
         assert decode(line.rstrip(b"\n")) == frame

@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import JsonValue
 
 from engine.errors import Problem
-from engine.ports import MAX_INLINE
+from engine.ports import MAX_INLINE, ForeachProgress
 from engine.process.definition import ProcessDefinition
 from engine.process.drawing.sketch import State
-from engine.process.drawing.steps import Frame, Key, Steps, Visit, own_number
+from engine.process.drawing.steps import Frame, Key, Steps, Visit, own_number, place_of
 from engine.process.logic import compile_rule
 from engine.process.nodes.branch import BranchNode
 from engine.process.nodes.foreach import ForeachNode
@@ -26,6 +26,10 @@ FIRST: tuple[State, ...] = ("waiting", "running", "failed", "stopped", "done", "
 
 ENDED: Mapping[RunStatus, State] = {"completed": "stopped", "cancelled": "stopped", "failed": "failed"}
 """What becomes of a node that was under way when its run ended so."""
+
+
+NOTHING = ForeachProgress(step="", node="")
+"""Of a node that is no foreach, or one whose items nobody has counted yet."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,15 @@ def run_state(
     status: RunStatus,
     position: str = "",
     asked: Iterable[str] = (),
+    foreaches: Iterable[ForeachProgress] = (),
 ) -> RunState:
     """Return how far a run is.
 
-    `position` is where its row says that it stands, `asked` the node of each of its open tasks. Records of nodes that
+    `position` is where its row says that it stands, `asked` the node of each of its open tasks, `foreaches` how far
+    those in batches are, of which nothing is on its own record while they are under way. Records of nodes that
     the definition does not have, as of a version before a migration, are left out.
     """
-    reading = _Reading(Steps(definition, position, records))
+    reading = _Reading(Steps(definition, position, records), foreaches)
     reading.look(status)
     if status not in ENDED:
         reading.ask(Counter(asked))
@@ -65,8 +71,10 @@ def run_state(
 class _Reading:
     """`_now` is the state of each node in each frame that counts; `_fresh` are those whose visit has no record yet."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, foreaches: Iterable[ForeachProgress]) -> None:
         self._steps = steps
+        self._batched = {one.step: one for one in foreaches}
+        self._in_batches: dict[Key, ForeachProgress] = {}
         self._latest = _latest(steps)
         self._inside: defaultdict[str, list[Frame]] = defaultdict(list)
         for frame in steps.frames.values():
@@ -129,9 +137,14 @@ class _Reading:
         self, frame: Frame, node_id: str, node: ForeachNode, inside: Sequence[Frame], state: State
     ) -> None:
         """Mark the items without a record: which they are is not written down, so they stand at the first node."""
+        here = [one for one in self._batched.values() if place_of(one.step) == (frame.prefix, node_id)]
+        begun = [one for one in here if one.step not in self._steps.visits]
+        if begun:
+            self._in_batches[frame.key(node_id)] = max(begun, key=lambda one: own_number(one.step))
+            return
         items = self._value(frame, node.items)
         if not isinstance(items, list) or (len(items) > MAX_INLINE and not inside):
-            # Items in batches are on the record of their own runs.
+            # They are just being laid out in batches.
             return
         self._totals[frame.key(node_id)] = len(items)
         busy = sum(one.current is not None for one in inside)
@@ -221,23 +234,38 @@ class _Reading:
 
     def _progress(self, keys: Sequence[Key]) -> str:
         """Return how far a foreach is in its items, over all frames in which it stands; empty for other nodes."""
-        total, over, failed = 0, 0, 0
+        whole = NOTHING
         for key in keys:
-            step = self._latest.get(key, "")
-            if key in self._fresh and step in self._steps.visits:
-                # Visited anew, and nothing inside it is on record yet.
-                step = ""
-            visit = self._steps.visits.get(step)
-            items = self._totals.get(key) if visit is None else visit.data.get("items")
-            if not isinstance(items, int):
-                continue
-            ended = [one for one in self._inside[step] if one.current is None]
-            total += items
-            over += len(ended) if visit is None else items
-            last = [self._last[one] for one in ended if one in self._last]
-            failed += sum(one.state == "failed" and one.to is None for one in last)
-        said = f"{over} of {total}" if total else ""
-        return f"{said}, {failed} failed" if said and failed else said
+            whole = _plus(whole, self._in_batches.get(key) or self._items_of(key))
+        return whole.in_words() if whole.items else ""
+
+    def _items_of(self, key: Key) -> ForeachProgress:
+        """Return how far a foreach is by the records of the run itself."""
+        step = self._latest.get(key, "")
+        if key in self._fresh and step in self._steps.visits:
+            # Visited anew, and nothing inside it is on record yet.
+            step = ""
+        visit = self._steps.visits.get(step)
+        items = self._totals.get(key) if visit is None else visit.data.get("items")
+        if not isinstance(items, int):
+            # It came to nothing, maybe in batches.
+            return self._batched.get(step) or NOTHING
+        ended = [one for one in self._inside[step] if one.current is None]
+        last = [self._last[one] for one in ended if one in self._last]
+        failed = sum(one.state == "failed" and one.to is None for one in last)
+        if visit is None:
+            return _items(items, len(ended), failed)
+        return _items(items, items, visit.data["failed"] if "batches" in visit.data else failed)
+
+
+def _items(items: int, over: int, failed: int, running: int = 0) -> ForeachProgress:
+    return ForeachProgress(step="", node="", items=items, over=over, failed=failed, running=running)
+
+
+def _plus(one: ForeachProgress, other: ForeachProgress) -> ForeachProgress:
+    return _items(
+        one.items + other.items, one.over + other.over, one.failed + other.failed, one.running + other.running
+    )
 
 
 def _latest(steps: Steps) -> dict[Key, str]:

@@ -222,6 +222,12 @@ def outermost_number(step: str) -> int:
     return int(found[1]) if found else 0
 
 
+def place_of(step: str) -> tuple[str, str]:
+    """Return the frame of a step and its node."""
+    prefix, cut, last = step.rpartition("/")
+    return f"{prefix}{cut}", last.partition(".")[2]
+
+
 def own_number(step: str) -> int:
     """Return the number of a step in its own frame."""
     found = _STEP.fullmatch(step.rpartition("/")[2])

@@ -162,6 +162,7 @@ class Batches:
             step=self.step,
             node=self.node,
             number=number,
+            slots=slots,
         )
         start = BatchStart(
             run=StartedWorkflow(run=order.run, principal=conduct.principal),

@@ -47,7 +47,11 @@ class _Open:
     begun: asyncio.Event
 
     def takes(self, event: ProcessEvent) -> bool:
-        return self.wait.name == event.name and matches(self.wait.match, event.fields)
+        wanted = self.wait.match
+        if event.addressed and "/" not in self.wait.step:
+            # In the outermost graph the run alone says which step is meant; what is said has to hold all the same.
+            wanted = {name: value for name, value in wanted.items() if name in event.fields}
+        return self.wait.name == event.name and matches(wanted, event.fields)
 
     def problem(self, event: ProcessEvent) -> str | None:
         return first_violation(self.schema, event_writes(self.writes, event.payload))

@@ -63,10 +63,13 @@ async def _step(frame: Frame, node: NodeBase, post: Post) -> str | None:
         failed.spent = failed.spent.plus(result.spent)
         return await _failed(frame, node, post, failed, patch)
     except Ended as ended:
+        post.leads_to(None)
         result = NodeResult(facts={"outcome": ended.outcome}, spent=ended.spent)
         frame.conduct.spent, ended.spent = frame.conduct.spent.plus(ended.spent), Spent()
         await _record(frame, node_id, node, step, result, [], Taken(None, []))
         raise
+    post.order = None
+    post.leads_to(taken.to)
     frame.conduct.spent = frame.conduct.spent.plus(result.spent)
     _note_undo(frame, node_id, node, result)
     await _record(frame, node_id, node, step, result, patch, taken)
@@ -89,9 +92,11 @@ async def _follow(frame: Frame, node: NodeBase, post: Post, order: Order) -> str
                 frame.conduct.propose(order.by.subject, post.node_id, order.values)
         except NodeFailed as failed:
             # It was possible when it was ordered; the context has been changed since.
+            post.order = None
             return await _failed(frame, node, post, failed, patch)
+    post.leads_to(taken.to)
     await _record(frame, post.node_id, node, post.step, result, patch, taken, kind=kind, actor=order.by.subject)
-    post.followed = True
+    post.followed = order
     return await by_person(frame, post, taken.offered) if taken.offered else taken.to
 
 
@@ -142,6 +147,9 @@ async def _failed(frame: Frame, node: NodeBase, post: Post, failed: NodeFailed, 
     handler = _handler(frame, node_id, node, failed.kind)
     facts: dict[str, JsonValue] = {"error": {"kind": failed.kind, "message": failed.message}}
     taken = Taken(handler.to if handler else None, [])
+    post.leads_to(taken.to)
+    if handler is not None:
+        post.order = None
     frame.conduct.spent = frame.conduct.spent.plus(failed.spent)
     await _record(frame, node_id, node, step, NodeResult(facts=facts, spent=failed.spent), patch, taken)
     if handler is not None:
@@ -186,6 +194,7 @@ async def _record(
         "patch": patch,
         "guards": taken.guards,
         "to": taken.to,
+        **({"offered": [way.to for way in taken.offered]} if taken.offered else {}),
         **result.facts,
     }
     if result.spent.turns:

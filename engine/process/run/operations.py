@@ -18,7 +18,7 @@ from engine.process.definition import NodeBase
 from engine.process.nodes.supervisor import SupervisorNode
 from engine.process.patches import Patch, apply_patch, difference
 from engine.process.run.frame import MAX_CONTEXT_BYTES, Conduct, Frame, NodeFailed
-from engine.process.run.posts import Order, Ordered, Post
+from engine.process.run.posts import NotYet, Order, Ordered, Post
 from engine.process.run.ways import check_target, choose
 from engine.runs import AuditDraft, Change, EventDraft
 from engine.values import canonical_json
@@ -30,6 +30,9 @@ ORDERS = ("retry", "skip", "advance")
 
 UNTORN = ("tool", "script")
 """Nodes whose work is not broken off by an order: whether it had its effect would not be known."""
+
+PROMPT = "prompt_orders"
+"""Runs begun before this learned that an order had come too late only when its node was left."""
 
 
 def at_post(frame: Frame, node_id: str, node: NodeBase, step: str) -> Post:
@@ -101,10 +104,13 @@ def _check(frame: Frame, post: Post, order: Order) -> None:
 
     Raises:
         Conflict: the node is over, another order is under way, or its work can't be broken off.
+        NotYet: what the node came to is just being written down.
         Denied: under four eyes the orderer may not decide here.
         Invalid: the writes break their declaration, or the way on is not open.
     """
     node_id, node = post.node_id, post.node
+    if post.phase == "leaving":
+        raise NotYet(f"{node_id} is just over")
     if post.order is not None:
         raise Conflict(f"{post.order.by.subject} has ordered already what becomes of {node_id}")
     if post.phase in ("choosing", "over"):
@@ -135,6 +141,9 @@ def _check_untorn(conduct: Conduct, post: Post) -> None:
             "wait for its end, or cancel the run",
             step=busy[0].step,
         )
+    done = [one for one in conduct.posts.inside(post) if one.node.type in UNTORN and one.phase == "leaving"]
+    if done:
+        raise NotYet(f"{done[0].node_id} is just over")
 
 
 def _check_skip(frame: Frame, node_id: str, node: NodeBase, order: Order) -> None:
@@ -181,20 +190,25 @@ def check_order(conduct: Conduct, control: Control) -> Post:
 
 
 async def give_order(conduct: Conduct, control: Control) -> None:
-    """Hand an order to the node it is for and wait until it is followed and recorded.
+    """Hand an order that was checked to the node it is for, and wait until it is followed and recorded.
 
     Raises:
-        Problem: the order is refused, or the node was over first.
+        Conflict: the node was over first.
         ApplicationError: the way on that was chosen is not open.
     """
-    post = check_order(conduct, control)
+    post = conduct.posts.find(control.target)
     if post.phase == "choosing":
         choice = TaskAnswer(task_id=post.task_id, by=control.by, decision=control.to, comment=control.reason)
         await conduct.people.decide(choice)
         return
     post.order = order = order_of(control)
-    await stage.wait_condition(lambda: post.followed or post.phase == "over")
-    if not post.followed:
+    prompt = stage.patched(PROMPT)
+
+    def settled() -> bool:
+        return post.followed is not None or post.phase == "over" or (prompt and post.order is not order)
+
+    await stage.wait_condition(settled)
+    if post.followed is not order:
         raise Conflict(f"{post.node_id} was over before it could {order.action}; look where the run stands")
 
 

@@ -11,8 +11,16 @@ from engine.ports import Control
 from engine.process.nodes.base import NodeBase
 from engine.values import Principal
 
-Phase = Literal["held", "running", "failed", "choosing", "over"]
-"""Before its node while the run is paused; at it; parked on its failure; behind it until a person chooses the way."""
+Phase = Literal["held", "running", "leaving", "failed", "choosing", "over"]
+"""Before its node while the run is paused; at it; done, while that is written down; parked on its failure; behind it
+until a person chooses the way."""
+
+
+class NotYet(Conflict):
+    """The run is in a moment in which an order can't be judged; `soon` among the details says to give it once more."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}; try again in a moment", soon=True)
 
 
 class Ordered(Exception):  # how an order reaches the step that it is for
@@ -36,7 +44,10 @@ class Order:
 
 @dataclass
 class Post:
-    """A node under way. `check` raises the `Problem` for which an order for it is refused."""
+    """A node under way. `check` raises the `Problem` for which an order for it is refused.
+
+    `to` is the node that it leads on to, once that is known. `followed` is the order that was carried out.
+    """
 
     step: str
     node_id: str
@@ -45,7 +56,12 @@ class Post:
     phase: Phase = "held"
     order: Order | None = None
     task_id: str = ""
-    followed: bool = False
+    to: str | None = None
+    followed: Order | None = None
+
+    def leads_to(self, to: str | None) -> None:
+        """Note that its work is over: an order is for what comes now, as soon as that is under way."""
+        self.phase, self.to = "leaving", to
 
     @property
     def nested(self) -> bool:
@@ -89,11 +105,11 @@ class Posts:
         """Return the node that an order is for: by its step, its id, or the only one that can be meant.
 
         Raises:
-            Conflict: nothing is under way.
+            NotYet: the node, or whatever is meant, is about to be under way.
             Invalid: no such node is under way, or several could be meant.
         """
         if not self._posts:
-            raise Conflict("the run is between two nodes; try again in a moment")
+            raise NotYet("the run is between two nodes")
         posts = list(self._posts.values())
         if target is None:
             parked = [post for post in posts if post.phase == "failed"]
@@ -102,6 +118,8 @@ class Posts:
             meant = [post for post in posts if target in (post.step, post.node_id)]
         if len(meant) == 1:
             return meant[0]
+        if not meant and any(post.phase == "leaving" and post.to == target for post in posts):
+            raise NotYet(f"the run is just coming to {target}")
         steps = [post.step for post in (meant or posts)][:20]
         if meant:
             raise Invalid(f"several steps could be meant: {', '.join(steps)}; say which", field="target", steps=steps)

@@ -18,7 +18,7 @@ from engine.process.run.events import Events
 from engine.process.run.frame import Conduct, Frame
 from engine.process.run.moves import MOVES, Move, check_move
 from engine.process.run.operations import ORDERS, check_order, context_change, give_order, set_context
-from engine.process.run.posts import Post
+from engine.process.run.posts import NotYet, Post
 from engine.process.run.supervision import check_steers
 from engine.runs import AuditDraft, Change, RunStatus, StartedWorkflow
 from engine.values import Empty
@@ -46,6 +46,7 @@ class Steered:
         self._ended_by: Control | None = None
         self._move: Move | None = None
         self._over = False
+        self._undoing = False
 
     def under_way(self) -> list[Post]:
         """Return the nodes under way."""
@@ -128,9 +129,11 @@ class Steered:
                 control.by.subject == self._principal.subject or control.by.has_role("operator")
             ):
                 return
-            raise Conflict("the run is just being started; try again in a moment")
+            raise NotYet("the run is just being started")
         check_steers(conduct, control)
         if control.action in ORDERS:
+            if self._undoing:
+                raise Conflict(f"the run is being undone and ends then; nothing is left to {control.action}")
             check_order(conduct, control)
         elif control.action == "set_context":
             context_change(conduct, frame, control)

@@ -9,8 +9,8 @@ from engine.json_schema import first_violation
 from engine.ports import Control, TaskAnswer, Texts, render_texts
 from engine.process.definition import NodeBase, Supervision
 from engine.process.run.frame import Conduct, Frame, NodeFailed
-from engine.process.run.operations import ORDERS
-from engine.process.run.posts import Order, Post
+from engine.process.run.operations import ORDERS, PROMPT, unless_ordered
+from engine.process.run.posts import Order, Ordered, Post
 from engine.process.run.seat_agent import decide_by_agent
 from engine.process.verify import writes_schema
 from engine.runs import Seat, TaskDraft, derived_id
@@ -64,7 +64,10 @@ async def parked(frame: Frame, post: Post, failed: NodeFailed) -> Order | None:
         return None
     draft = _task(frame, post, failed, over)
     post.phase = "failed"
-    order = await _by_agent(frame, post, draft)
+    try:
+        order = await _by_agent(frame, post, draft)
+    except Ordered as ordered:
+        return ordered.order
     if order is not None:
         return order
     seat = draft.seat
@@ -151,7 +154,8 @@ async def _by_agent(frame: Frame, post: Post, draft: TaskDraft) -> Order | None:
     def judge(answer: TaskAnswer) -> None:
         _judge(post, asked, answer)
 
-    verdict = await decide_by_agent(conduct, f"{post.step}/failed", spec, asked, rendered.texts["instructions"], judge)
+    deciding = decide_by_agent(conduct, f"{post.step}/failed", spec, asked, rendered.texts["instructions"], judge)
+    verdict = await (unless_ordered(post, deciding) if stage.patched(PROMPT) else deciding)
     return None if verdict.answer is None else _order(verdict.answer)
 
 

@@ -115,6 +115,7 @@ async def by_person(frame: Frame, post: Post, offered: tuple[Transition, ...]) -
     answer = await conduct.people.ask(draft, position=None if frame.path else node_id, judge=judge)
     assert answer is not None, "a task without a deadline does not expire"
     assert answer.decision is not None, "the judge takes only offered targets"
+    post.leads_to(answer.decision)
     await _record(frame, post, answer.decision, answer.by.subject, guards)
     return answer.decision
 

@@ -227,10 +227,13 @@ async def send_event(
     ctx: ToolContext,
     name: Annotated[str, Field(description="as the waiting step has it", min_length=1, max_length=128)],
     payload: Annotated[dict[str, JsonValue], Field(description="what the step writes")] = {},  # noqa: B006
-    match: Annotated[dict[str, JsonValue], Field(description="further fields to find the run by")] = {},  # noqa: B006
+    match: Annotated[dict[str, JsonValue], Field(description="further fields to find the run, or its step, by")] = {},  # noqa: B006
     run_id: Annotated[str | None, Field(description="one run; it keeps the event until its step waits")] = None,
     idempotency_key: Annotated[str | None, Field(description="the same key again is the same event")] = None,
 ) -> EventSent:
-    """Tell the runs that wait for it what has happened outside. Without run_id, all those that its fields fit."""
+    """Tell the runs that wait for it what has happened outside. Without run_id, all those that its fields fit.
+
+    With run_id match may be left out, except for a step inside a foreach or branch: its fields say which is meant.
+    """
     event = SendEvent(name=name, payload=payload, match=match, run_id=run_id, key=idempotency_key or ctx.key[:150])
     return await ctx.services.control.send_event(ctx.principal, event)
