@@ -1,6 +1,6 @@
 """What is shared while a definition is carried out: the run, its context, and the scopes of nested bodies."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -111,6 +111,16 @@ class Frame:
         """Return everything an expression in this frame may read, inner names over outer ones."""
         outer = self.outer.visible() if self.outer is not None else {}
         return {**outer, **self.values, **self.locals}
+
+    def seen(self, reads: Sequence[str] | None) -> dict[str, JsonValue]:
+        """Return what a node sees that `reads` these keys (None: all), and in any case the items it is about."""
+        visible = self.visible()
+        return (
+            visible if reads is None else {name: visible[name] for name in (*reads, *self._items()) if name in visible}
+        )
+
+    def _items(self) -> dict[str, JsonValue]:
+        return {**(self.outer._items() if self.outer is not None else {}), **self.locals}
 
     @property
     def undoes(self) -> bool:

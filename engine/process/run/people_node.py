@@ -76,7 +76,7 @@ async def _question(frame: Frame, node_id: str, node: SupervisorNode, step: str)
         form=node.ask.form,
         decisions=node.decisions,
         seat=_people(node.seat).model_copy(update={"excluded": excluded}),
-        context=_shown_context(frame, node),
+        context=frame.seen(node.reads),
         deadline=stage.now() + parse_duration(node.deadline) if node.deadline else None,
         quorum=node.quorum,
         delegation=node.delegation,
@@ -135,12 +135,6 @@ def _result(question: Question, answer: TaskAnswer, verdict: Verdict | None = No
 
 def _people(spec: SeatSpec) -> Seat:
     return Seat(users=spec.users, roles=spec.roles, groups=spec.groups)
-
-
-def _shown_context(frame: Frame, node: SupervisorNode) -> dict[str, JsonValue]:
-    visible = frame.visible()
-    names = visible if node.reads is None else [name for name in node.reads if name in visible]
-    return {name: visible[name] for name in names}
 
 
 def _after_agent(question: Question, verdict: Verdict) -> TaskDraft:

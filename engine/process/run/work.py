@@ -82,7 +82,7 @@ async def run_agent_node(frame: Frame, node_id: str, node: AgentNode, step: str)
     targets = [transition.to for transition in node.next if transition.trigger == "agent"]
     schema = _agent_schema(conduct, node, targets)
     inputs = frame.evaluate_all(node.input, f"{node_id}.input")
-    seen = {**_seen(frame, node), **inputs}
+    seen = {**frame.seen(node.reads), **inputs}
     rendered = await render_texts(Texts(texts={"instructions": node.instructions}, data=seen))
     task = AgentTask(
         task=rendered.texts["instructions"],
@@ -112,11 +112,6 @@ def _agent_schema(conduct: Conduct, node: AgentNode, targets: list[str]) -> dict
         return schema
     properties = {**schema["properties"], NEXT: {"type": "string", "enum": targets}}
     return {**schema, "properties": properties, "required": [*schema.get("required", []), NEXT]}
-
-
-def _seen(frame: Frame, node: AgentNode) -> dict[str, JsonValue]:
-    visible = frame.visible()
-    return visible if node.reads is None else {name: visible[name] for name in node.reads if name in visible}
 
 
 def _budget(conduct: Conduct, node: InteractionNode | AgentNode) -> Budget:
