@@ -31,7 +31,7 @@ check: .venv/.dev ## format, lint, types, import rules, dependencies
 
 bench: .venv/.dev ## every benchmark beside its peer, in one run each
 	@deploy/peers.sh --bench || echo "not every peer could be installed: it is left out"
-	@for script in floor loop logic mcp_surface providers_turns stdio_start capacity stream process; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
+	@for script in floor loop loop_late logic mcp_surface providers_turns stdio_start capacity stream process; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 lock: ## resolve the dependencies anew; the files name versions and hashes, and any index may serve them
 	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv

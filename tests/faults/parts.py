@@ -126,8 +126,8 @@ def _undoes(part: Part) -> bool:
 
 def _alone(part: Part) -> bool:
     """Tell whether nothing goes on beside what fails: whether that still comes to its end is up to who is first."""
-    nodes = part.definition.nodes
-    beside = {name for name, _ in all_nodes(nodes)} - set(nodes)
+    branches = [node for _, node in all_nodes(part.definition.nodes) if len(list(node.bodies())) > 1]
+    beside = {name for node in branches for arm in node.bodies() for name, _ in all_nodes(arm.body.nodes)}
     failing = {name for name, given in part.scenario.fixtures.items() if any(one.error for one in _several(given))}
     return not failing & beside
 
