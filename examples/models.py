@@ -5,6 +5,7 @@ it, and knows nothing that is not in its request. Named in the setting `models.s
 """
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -17,8 +18,11 @@ from engine.transcript import Message, ModelRequest, ToolResult
 from providers.scripted import ScriptedReply, answer, calls, register_script
 
 NAME = "invoice"
-THINKING_S = 0.5
-"""How long a turn of the agent takes: short, but long enough to be watched and interrupted."""
+HOLD = "UPSTAIRS_EXAMPLE_HOLD"
+"""The environment variable that names a file: while it exists, the agent's turn after its search is held back."""
+
+HELD_S = 60.0
+HELD_POLL_S = 0.05
 
 
 def register() -> None:
@@ -34,12 +38,22 @@ async def reply(request: ModelRequest) -> ScriptedReply:
     if "assessment" in wanted:
         return answer({"assessment": check_invoice(_said(request))})
     if "gathered" in wanted:
-        await anyio.sleep(THINKING_S)
+        if results_of(request.messages, "search_content"):
+            await _held()
         return next_step(request)
     return ScriptedReply(
         text="This is the scripted model of the invoice example: it reads, checks and researches invoices and knows "
         "nothing else. Set ANTHROPIC_API_KEY or OPENAI_API_KEY and restart the server for a real one."
     )
+
+
+async def _held() -> None:
+    """Wait while the file of `HOLD` exists, at most `HELD_S`: whoever interrupts a turn made in no time needs this."""
+    named = os.environ.get(HOLD)
+    if named:
+        with anyio.move_on_after(HELD_S):
+            while await anyio.Path(named).exists():
+                await anyio.sleep(HELD_POLL_S)
 
 
 def _said(request: ModelRequest) -> str:

@@ -177,6 +177,8 @@ class Demo:
         listed = (await chat.use("processes", "list_processes"))["processes"]
         known = ", ".join(f"{one['process']} ({one['title']})" for one in listed)
         self.teller.say("processes", f"  list_processes → {known}", processes=[one["process"] for one in listed])
+        # The scripted model answers in no time: held back until the kill, it is killed in the middle of a turn.
+        self.server.hold.touch()
         started = await chat.call("start_process", process=PROCESS.stem, input={"document": document})
         self.run_id, self.url = started["run_id"], started["url"]
         self.teller.say("started", f"  start_process → {self.run_id}", **started)
@@ -248,6 +250,7 @@ class Demo:
     async def _kill(self) -> None:
         self.teller.heading("kill -9, while the run is under way")
         server, temporal = await self.server.kill()
+        self.server.hold.unlink(missing_ok=True)
         text = f"  SIGKILL to the server (process {server}) and to its Temporal (process {temporal}): both are gone"
         self.teller.say("killed", text, server=server, temporal=temporal, signal="SIGKILL")
         await self._start_server()

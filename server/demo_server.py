@@ -21,6 +21,7 @@ from server.temporal_child import read_running
 MARK = "# Written by `upstairs demo`; remove this line to keep your own changes."
 SCRIPTED = "scripted/invoice"
 LEDGER = f"{EXAMPLE_PREFIX}LEDGER"
+HOLD = f"{EXAMPLE_PREFIX}HOLD"
 PEOPLE = {"fay": ("finance", "viewer"), "gil": ("finance", "viewer")}
 
 START_S = 90.0
@@ -42,6 +43,7 @@ class DemoServer:
         """Keep what is needed; nothing is started yet."""
         self.folder = folder
         self.ledger = folder.root / "demo" / "payments.jsonl"
+        self.hold = folder.root / "demo" / "hold"
         self.config = folder.root / "upstairs.toml"
         self.log = folder.logs / "server.log"
         self._settings = loaded.settings
@@ -149,7 +151,7 @@ class DemoServer:
         for name in ("anthropic", "openai"):
             key = getattr(self._settings.models, f"{name}_api_key")
             kept |= {f"{name.upper()}_API_KEY": key.get_secret_value()} if key is not None else {}
-        return {**kept, LEDGER: str(self.ledger)}
+        return {**kept, LEDGER: str(self.ledger), HOLD: str(self.hold)}
 
     def _answers(self) -> bool:
         assert self._process is not None

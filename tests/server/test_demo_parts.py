@@ -1,5 +1,6 @@
 """The parts of the main job: definition, prompts, scripted model, payments, settings of the demonstration."""
 
+import asyncio
 import itertools
 import json
 import subprocess
@@ -272,6 +273,24 @@ async def test_the_agent_says_so_when_nothing_confirms_the_price() -> None:
     answered = models.next_step(conversation(*before, (order, ["there is no purchase order 'HR-7731'"])))
     [found] = json.loads(answered.text)["gathered"]["found"]
     assert (found["answer"], found["quote"]) == ("No confirmation was found", "")
+
+
+async def test_the_turn_after_the_search_is_held_back_while_a_file_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = tmp_path / "hold"
+    monkeypatch.setenv("UPSTAIRS_EXAMPLE_HOLD", str(hold))
+    hold.touch()
+    learn = ScriptedReply(tool_calls=models.next_step(conversation()).tool_calls)
+    before = ((learn, ["lesson", "lesson"]),)
+    search = await models.reply(conversation(*before))
+    assert [call.name for call in search.tool_calls] == ["search_content"]
+    held = asyncio.create_task(models.reply(conversation(*before, (search, [json.dumps({"passages": []})]))))
+    ended, _ = await asyncio.wait([held], timeout=5 * models.HELD_POLL_S)
+    assert not ended
+    hold.unlink()
+    reply = await asyncio.wait_for(held, 30)
+    assert [call.name for call in reply.tool_calls] == ["accounts_payable.find_order"]
 
 
 async def test_the_registered_script_answers_its_route(scan: Structure) -> None:
