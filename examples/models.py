@@ -52,7 +52,7 @@ async def _held() -> None:
     named = os.environ.get(HOLD)
     if named:
         with anyio.move_on_after(HELD_S):
-            while await anyio.Path(named).exists():
+            while await anyio.Path(named).exists():  # noqa: ASYNC110 - the file is in the hands of another process
                 await anyio.sleep(HELD_POLL_S)
 
 
