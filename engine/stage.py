@@ -155,9 +155,13 @@ def task_queue() -> str:
     return "" if on.get() is not None else workflow.info().task_queue
 
 
-def history_is_long() -> bool:
-    """Tell whether the run should go on in a new history."""
-    return on.get() is None and workflow.info().is_continue_as_new_suggested()
+def new_history_is_due() -> bool:
+    """Tell whether the run should go on in a new history: this one is long, or there is a newer build to go on with."""
+    return on.get() is None and (workflow.info().is_continue_as_new_suggested() or _build_is_old())
+
+
+def _build_is_old() -> bool:
+    return workflow.info().is_target_worker_deployment_version_changed()
 
 
 def all_handlers_finished() -> bool:
@@ -166,5 +170,6 @@ def all_handlers_finished() -> bool:
 
 
 def continue_as_new(message: Any) -> NoReturn:
-    """Go on in a new history."""
-    workflow.continue_as_new(message)
+    """Go on in a new history, and on the current build where the run is pinned to another."""
+    upgrade = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if _build_is_old() else None
+    workflow.continue_as_new(message, initial_versioning_behavior=upgrade)

@@ -1,6 +1,10 @@
 """The `upstairs` command. `stdio` is taken first: a desktop client waits for it, and it needs none of the rest."""
 
+import logging
+import os
 import sys
+
+TEMPORAL = "temporalio.bridge.temporal_sdk_bridge"
 
 
 def main() -> int:
@@ -11,7 +15,17 @@ def main() -> int:
         return stdio(sys.argv[2:])
     from server.commands import run  # as above
 
-    return run()
+    return _left(run())
+
+
+def _left(code: int) -> int:
+    """End here where Temporal's threads run: the interpreter aborts if one lets go of an object during its end."""
+    if TEMPORAL in sys.modules:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

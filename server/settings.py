@@ -54,11 +54,19 @@ class TemporalSettings(Section):
     binary: Path | None = Field(default=None, description="embedded: another `temporal` executable")
     retention_days: int = Field(default=30, ge=1, le=3650)
     task_queue_prefix: str = Field(default="upstairs", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    deployment: str = Field(default="upstairs", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    build: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="external: the name of this build of the code; set, a run stays on the build it began on",
+    )
 
     @model_validator(mode="after")
     def _address_means_external(self) -> "TemporalSettings":
         if self.mode == "embedded" and (self.address or self.profile):
             raise ValueError('address and profile need mode = "external"')
+        if self.mode == "embedded" and self.build:
+            raise ValueError('build needs mode = "external": here nobody would carry the runs of an older build')
         return self
 
 

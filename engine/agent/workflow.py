@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from engine import stage
 from engine.agent.approvals import VERBS, carry_out_verb, check_verb
 from engine.agent.budgets import VERB as BUDGET
 from engine.agent.budgets import add, check_added, more_needed
@@ -120,7 +121,7 @@ class AgentWorkflow:
                 if bound is not None or conduct.state.said <= conduct.state.seen:
                     return await self._answer()
             long = conduct.state.turn - first >= self._start.turns_per_history
-            if long or workflow.info().is_continue_as_new_suggested():
+            if long or stage.new_history_is_due():
                 await self._carry_over()
 
     async def _turn(self, bound: str | None) -> TurnMade | None:
@@ -169,7 +170,7 @@ class AgentWorkflow:
             raise conduct.stop
         state = conduct.state.model_copy(update={"closed": self._people.closed})
         carried = {"plan": conduct.planned, "budget": conduct.budget, "state": state}
-        workflow.continue_as_new(self._start.model_copy(update=carried))
+        stage.continue_as_new(self._start.model_copy(update=carried))
 
     async def _finish(self, stopped: Stopped) -> None:
         conduct = self._conduct

@@ -177,7 +177,7 @@ class BatchWorkflow(Steered):
         await _end([giving])
 
     async def _slot(self, frame: Frame, node: ForeachNode, opened: BatchOpened) -> None:
-        while self._next < len(opened.items) and not stage.history_is_long():
+        while self._next < len(opened.items) and not stage.new_history_is_due():
             index, self._next = self._next, self._next + 1
             number = opened.first + index
             item = opened.items[index]

@@ -136,7 +136,7 @@ class ProcessWorkflow(Steered):
         try:
             while position is not None:
                 position = await run_step(frame, nodes, position)
-                if position is not None and (self._move or stage.history_is_long()):
+                if position is not None and (self._move or stage.new_history_is_due()):
                     await self._carry_over(conduct, frame, position)
         except Ended as ended:
             await self._finish("completed", ended=ended)

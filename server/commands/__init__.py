@@ -14,6 +14,7 @@ COMMANDS = {
     "work": ("ingest", "search", "publish"),
     "runs": ("run", "watch", "inbox", "answer", "replay"),
     "keeping": ("secret", "audit"),
+    "deployment": ("deployment",),
     "processes": ("test-process", "diff-process", "import-process"),
     "demo": ("demo",),
 }

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -12,14 +12,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
+from temporalio.service import RPCError
 
 from content.blobs import Blobs
 from content.database import Database
 from content.embeddings import MiniLM
 from content.intake.pdf import tessdata_path
 from engine.errors import Problem
+from server.commands.deployment import opened
 from server.commands.options import AsJson, Config, Data, settings, show
 from server.data_folder import DataFolder, open_data_folder
+from server.deployments import Build
 from server.keys import open_key_ring
 from server.local import LOCAL_TENANT
 from server.models import Models, Standing
@@ -82,6 +85,8 @@ async def examine(loaded: Loaded) -> AsyncGenerator[Check]:
     if found.temporal.mode == "embedded":
         state = "ok" if found.temporal.durability == "full" else "note"
         yield Check("durability", state, DURABILITY[found.temporal.durability])
+    if found.temporal.build is not None:
+        yield await _builds(found, found.temporal.build)
     yield _server(folder)
     yield _tried("embeddings", lambda: MiniLM().model_id)
     yield _tried("OCR", lambda: f"packaged language data at {tessdata_path().name}")
@@ -123,6 +128,26 @@ def _temporal(found: Settings) -> str:
         return f"external, {found.temporal.address or 'by profile'}"
     binary = inspect_binary(find_binary(found.temporal.binary))
     return f"embedded, server {binary.server}"
+
+
+async def _builds(found: Settings, mine: str) -> Check:
+    try:
+        async with opened(found) as deployment:
+            return build_check(await deployment.builds(), mine)
+    except (Problem, RPCError) as error:
+        return Check("builds", "missing", str(error))
+
+
+def build_check(builds: Sequence[Build], mine: str) -> Check:
+    """Say whether a build takes new runs, and which builds have runs that nobody carries."""
+    left = [f"{one.runs} open runs on {one.build}" for one in builds if one.runs and not one.workers]
+    if left:
+        text = f"{', '.join(left)} and no worker of it: start one, or run: upstairs deployment move"
+        return Check("builds", "missing", text)
+    status = next((one.status for one in builds if one.build == mine), "not started yet")
+    taken = any(one.status == "current" for one in builds)
+    text = f"{mine} is {status}" + ("" if taken else "; no build takes new runs: upstairs deployment current")
+    return Check("builds", "ok" if taken else "missing", text)
 
 
 def _server(folder: DataFolder) -> Check:

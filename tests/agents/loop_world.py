@@ -20,7 +20,6 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from engine import ports
 from engine.agent.log import assemble, message_event
@@ -49,6 +48,7 @@ from engine.transcript import system, user
 from engine.values import Budget, Empty, Principal, Value, new_id
 from providers.wire import unpaired_call
 from server.data_folder import open_data_folder
+from server.queues import runner
 from server.settings import Settings
 from server.temporal import connect
 from server.temporal_child import EmbeddedTemporal
@@ -320,13 +320,12 @@ def activities(world: dict[str, Case]) -> list[Callable[..., Awaitable[Any]]]:
 async def loop_world(root: Path) -> AsyncGenerator[World]:
     """Give a world over a real Temporal whose data lie below `root`."""
     settings, folder = Settings(data=root), open_data_folder(root)
-    runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
     async with EmbeddedTemporal(settings.temporal, folder):
         client = await connect(settings.temporal, folder, pydantic_data_converter)
         world = World(client)
         fakes = activities(world.cases)
         engine = Worker(
-            client, task_queue="loop.engine", workflows=[AgentWorkflow], activities=fakes, workflow_runner=runner
+            client, task_queue="loop.engine", workflows=[AgentWorkflow], activities=fakes, workflow_runner=runner()
         )
         tools, model = (Worker(client, task_queue=f"loop.{kind}", activities=fakes) for kind in ("tools", "model"))
         async with engine, tools, model:

@@ -8,9 +8,8 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, WorkflowReplayResult
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from server.queues import WORKFLOWS
+from server.queues import WORKFLOWS, runner
 from tests.histories.record import PLAIN, RECORDED, read
 from tests.processes.time_house import FOLDER
 
@@ -20,8 +19,7 @@ FILES = sorted(RECORDED.glob("*.gz"))
 
 
 async def replay(history: WorkflowHistory) -> WorkflowReplayResult:
-    runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
-    replayer = Replayer(workflows=WORKFLOWS, data_converter=PLAIN, workflow_runner=runner)
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=PLAIN, workflow_runner=runner())
     return await replayer.replay_workflow(history, raise_on_replay_failure=False)
 
 

@@ -270,7 +270,7 @@ async def test_a_batch_goes_on_in_a_new_history_between_two_items(
     house: EngineHouse, alice: Principal, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.activities.foreach.BATCH_ITEMS", 8)
-    monkeypatch.setattr("engine.process.batch.stage.history_is_long", lambda: workflow_length() > 40)
+    monkeypatch.setattr("engine.process.batch.stage.new_history_is_due", lambda: workflow_length() > 40)
     taking = Taking(house, "n2")
     text = many(mode="collect").replace("max_concurrency: 4", "max_concurrency: 2")
     run = await house.finished(alice, await house.start(alice, text, {"items": numbered(16)}))

@@ -5,12 +5,11 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from engine.errors import Conflict, Denied
 from engine.runs import Event, Run
 from engine.values import Principal
-from server.queues import WORKFLOWS
+from server.queues import WORKFLOWS, runner
 from tests.processes.seats import move, outcome, person, say, seat
 from tests.server.engine_house import EngineHouse
 
@@ -112,9 +111,7 @@ async def test_an_answer_days_later_lands_in_a_history_that_new_code_replays(
     replayer = Replayer(
         workflows=WORKFLOWS,
         data_converter=skipping.client.data_converter,
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
-        ),
+        workflow_runner=runner(),
     )
     replayed = await replayer.replay_workflow(history)
     assert replayed.replay_failure is None

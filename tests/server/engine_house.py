@@ -15,7 +15,6 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from content.blobs import Blobs
 from content.database import Database
@@ -47,7 +46,7 @@ from server.data_folder import open_data_folder
 from server.hub import Hub
 from server.keys import open_key_ring
 from server.payloads import open_payload_store
-from server.queues import SLOTS, WORKFLOWS
+from server.queues import SLOTS, WORKFLOWS, runner
 from server.settings import Settings
 from server.store.runs import SqlRunStore
 from server.temporal import connect
@@ -207,9 +206,7 @@ async def engine_house(root: Path, *, skipping: bool = False) -> AsyncGenerator[
                     task_queue=f"upstairs.{kind}",
                     workflows=WORKFLOWS if kind == "engine" else [],
                     activities=activities,
-                    workflow_runner=SandboxedWorkflowRunner(
-                        restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
-                    ),
+                    workflow_runner=runner(),
                 )
             )
         yield house
