@@ -7,9 +7,9 @@ import pytest
 from pydantic import JsonValue
 
 from engine.errors import Conflict, Denied, Invalid, NotFound
-from engine.ports import Control
+from engine.ports import Control, ToolInvocation, ToolOutcome
 from engine.process.messages import EventSent, SendEvent
-from engine.runs import Run
+from engine.runs import Change, Recorded, Run
 from engine.values import Principal
 from server.store import tables
 from tests.processes.foreach_house import make_small
@@ -301,3 +301,89 @@ async def test_inside_a_foreach_an_event_for_the_run_has_to_say_which_item_it_is
         sent = await send(house, alice, {"amount": 1}, match={"order": order_number}, run_id=run.run_id)
         assert (len(sent.consumed), sent.kept) == (1, ())
     assert (await house.finished(alice, run)).status == "completed"
+
+
+GIVEN_UP = """
+format: 1
+process: race
+input: {type: object}
+context: {schema: {type: object, additionalProperties: false, properties: {payment: {type: object}}}}
+start: race
+nodes:
+  race:
+    type: branch
+    take: every
+    join: any
+    arms:
+      - {name: quick, body: {start: quick, nodes: {quick: {type: tool, tool: quick, input: {}}}}}
+      - name: slow
+        body:
+          start: paid
+          nodes:
+            paid:
+              type: wait
+              event: {name: payment, match: {order: R1}}
+              deadline: P2D
+              on_timeout: {to: late}
+              writes: [payment]
+            late: {type: end, outcome: late}
+    next: [{to: after}]
+  after:
+    type: supervisor
+    seat: {roles: [finance]}
+    ask: {title: "Go on?"}
+    decisions: [yes]
+    deadline: P2D
+    on_timeout: {to: done}
+    next: [{to: done}]
+  done: {type: end, outcome: done}
+"""
+
+
+async def test_a_wait_that_is_given_up_while_it_begins_is_withdrawn_after_it_has_begun(
+    house: EngineHouse, alice: Principal, fay: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is given up and begun at once must not stay open: an event would be sent to where nobody waits."""
+    begins, go = anyio.Event(), anyio.Event()
+    apply = house.store.apply
+
+    async def held(change: Change) -> Recorded:
+        if change.awaited:
+            begins.set()
+            await go.wait()
+        return await apply(change)
+
+    async def quick(_: ToolInvocation) -> ToolOutcome:
+        await begins.wait()
+        return ToolOutcome(outcome="ok", text="quick")
+
+    monkeypatch.setattr(house.store, "apply", held)
+    house.tools["quick"] = quick
+    with anyio.fail_after(BOUND_S):
+        run = await house.start(alice, GIVEN_UP)
+        await begins.wait()
+        while not await went_on(house, run):
+            await anyio.sleep(0.02)
+        go.set()
+        await house.asked(alice, run)
+    told = await house.store.events(alice, run.run_id, types=["event.awaited", "event.withdrawn"])
+    assert [event.type for event in told] == ["event.awaited", "event.withdrawn"]
+    async with house.database.read() as connection:
+        left = tables.event_waits.select().where(tables.event_waits.c.run_id == run.run_id)
+        assert (await connection.execute(left)).all() == []
+    await house.decide(fay, run, "yes")
+    assert (await house.finished(alice, run)).status == "completed"
+
+
+async def went_on(house: EngineHouse, run: Run) -> bool:
+    """Tell whether the workflow has had a task since the end of its quick arm was written down."""
+    names: dict[int, str] = {}
+    done: list[str] = []
+    async for event in house.client.get_workflow_handle(run.ref.workflow_id).fetch_history_events():
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            names[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
+        elif event.HasField("activity_task_completed_event_attributes"):
+            done.append(names[event.activity_task_completed_event_attributes.scheduled_event_id])
+        elif event.HasField("workflow_task_completed_event_attributes") and done[-2:] == ["call_tool", "apply_change"]:
+            return True
+    return False

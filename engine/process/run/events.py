@@ -122,8 +122,10 @@ class Events:
             return kept
         # Known before it is visible in the store, so that no event can come for a wait this run doesn't know.
         self._open[wait.step] = opened
+        beginning = asyncio.ensure_future(self._begin(wait, position))
         try:
-            await self._begin(wait, position)
+            # Begun to its end whoever gives up the wait meanwhile: else it could begin after it was withdrawn.
+            await asyncio.shield(beginning)
             opened.begun.set()
             return await stage.wait_for(asyncio.shield(waiter), _seconds_until(wait.until))
         except TimeoutError:
@@ -133,6 +135,7 @@ class Events:
             await self._close(wait, "event.expired")
             return None
         except asyncio.CancelledError:
+            await beginning
             opened.begun.set()
             if wait.step in self._open:
                 await self._close(wait, "event.withdrawn")
