@@ -23,8 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
+    """One loop for all; of the widest scope, so that fixtures of any scope may be asynchronous."""
     return "asyncio"
 
 

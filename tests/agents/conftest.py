@@ -10,11 +10,6 @@ from tests.server.agent_house import AgentHouse
 
 
 @pytest.fixture(scope="package")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="package")
 async def house(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncGenerator[AgentHouse]:
     async with hostile_house(tmp_path_factory.mktemp("house") / "data") as opened:
         yield opened

@@ -65,11 +65,6 @@ class Small:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 def provider() -> Generator[tuple[Small, str]]:
     small = Small()
     with plain_server(small) as server:

@@ -103,11 +103,6 @@ def search(request: ModelRequest) -> ScriptedReply:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
     root = tmp_path_factory.mktemp("house") / "data"
     register_script("examples", model)

@@ -46,11 +46,6 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[House]:
     root = tmp_path_factory.mktemp("house") / "data"
     model = ScriptedModel()

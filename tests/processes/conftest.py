@@ -10,11 +10,6 @@ from tests.server.engine_house import EngineHouse, engine_house
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def shared_house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[EngineHouse]:
     async with engine_house(tmp_path_factory.mktemp("house") / "data") as opened:
         yield opened

@@ -7,6 +7,7 @@ import pytest
 
 from content.database import Database
 from server.http import make_app
+from tests.server.agent_house import AgentHouse, agent_house
 from tests.server.flat import Flat
 from tests.server.served import Served, serve
 
@@ -29,3 +30,10 @@ def flat(sqlite: Database, tmp_path: Path) -> Flat:
 async def served(flat: Flat) -> AsyncGenerator[Served]:
     async with serve(make_app(flat)) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
+    """One house of agents for the tests of a file; a file whose house is another overrides it."""
+    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
+        yield opened

@@ -1,7 +1,5 @@
 """Budgets of agents are hard: bounded before each call, and at their end closed, or waiting for a person to add."""
 
-from collections.abc import AsyncGenerator
-
 import pytest
 
 from engine.errors import Denied, Exhausted, Invalid
@@ -12,22 +10,11 @@ from engine.transcript import ModelRequest, user
 from engine.values import Budget, Principal
 from providers.scripted import Line, ScriptedReply
 from server.activities.agent_spending import within
-from tests.server.agent_house import AgentHouse, agent_house, call, calling, check_log
+from tests.server.agent_house import AgentHouse, call, calling, check_log
 
 pytestmark = pytest.mark.anyio
 
 LEARN = calling(call("learn_desk"))
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 def pages(request: ModelRequest) -> Line:

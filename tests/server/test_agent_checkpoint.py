@@ -1,7 +1,7 @@
 """Checkpoints of agents: what needs one, what stays in the window, and that nothing said meanwhile is lost."""
 
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,24 +14,13 @@ from engine.transcript import ModelRequest, Usage
 from engine.values import Principal, Spent
 from providers.errors import ContextFull
 from providers.scripted import ScriptedReply
-from tests.server.agent_house import AgentHouse, Held, Said, Talk, agent_house, call, calling, check_log, results
+from tests.server.agent_house import AgentHouse, Held, Said, Talk, call, calling, check_log, results
 
 pytestmark = pytest.mark.anyio
 
 WINDOW = 24_000
 FACT = re.compile(r"The code of \w+ is \d+\.")
 LEARN = calling(call("learn_desk"))
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 def sums_up(request: ModelRequest) -> bool:

@@ -19,11 +19,6 @@ BLOCK = {"type": "compaction", "content": "Pages were read.", "signature": "c2ln
 LONG = "one page after another, and still no end of them "
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def said(asked: Asked, *blocks: dict[str, Any], stop: str) -> Answer:
     """Return a streamed answer; four characters of the request count as a token."""
     usage: dict[str, Any] = {"input_tokens": len(asked.body) // 4, "output_tokens": 50}

@@ -52,11 +52,6 @@ WAIT = calling(call("wait_subagents"))
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
     """A house with two accounts at the provider of scripts beside its own."""
     root = tmp_path_factory.mktemp("house") / "data"

@@ -1,6 +1,6 @@
 """What bounds an agent: budgets, the contract of its answer, loops, failures of its provider, the size of history."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from tests.server.agent_house import (
     PATIENCE_S,
     AgentHouse,
     Held,
-    agent_house,
     call,
     calling,
     check_log,
@@ -38,17 +37,6 @@ SUM = {
     "required": ["sum"],
     "additionalProperties": False,
 }
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 def until_closed(line: Callable[[ModelRequest], Line], last: Line) -> Callable[[ModelRequest], Line]:

@@ -1,30 +1,18 @@
 """What an agent orders its own run to do: keep a plan, ask the person it works for."""
 
 import json
-from collections.abc import AsyncGenerator
 
 import pytest
 
 from engine.errors import Conflict
 from engine.ports import TaskAnswer
 from engine.values import Budget, Principal
-from tests.server.agent_house import AgentHouse, agent_house, call, calling, check_log, results
+from tests.server.agent_house import AgentHouse, call, calling, check_log, results
 
 pytestmark = pytest.mark.anyio
 
 PLAN = call("update_plan", {"steps": [{"title": "look", "status": "done"}, {"title": "tell"}]})
 TOOLS = ("update_plan", "ask_person")
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 async def test_a_plan_is_kept_where_people_and_the_workflow_see_it(house: AgentHouse, alice: Principal) -> None:

@@ -1,7 +1,6 @@
 """People and a running agent: messages, stops, pauses, long runs over several histories, and agents in processes."""
 
 import itertools
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
@@ -21,7 +20,6 @@ from tests.server.agent_house import (
     AgentHouse,
     Held,
     Talk,
-    agent_house,
     call,
     calling,
     check_log,
@@ -29,17 +27,6 @@ from tests.server.agent_house import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What an agent's tool calls come to: results, refusals, failures and approvals, on a real Temporal and real stores."""
 
 import itertools
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,9 @@ from engine.runs import Run
 from engine.transcript import ModelRequest, ToolCall
 from engine.values import Principal
 from providers.scripted import Line
-from tests.server.agent_house import LEARN, AgentHouse, agent_house, call, calling, check_log, results
+from tests.server.agent_house import LEARN, AgentHouse, call, calling, check_log, results
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What a run begins with: skills learned and calls made, files, the turns of another run; and a run made again."""
 
 import json
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,11 @@ from skills.lesson import learn
 from skills.runs import control_run
 from skills.services import ToolContext
 from skills.tasks import answer_run
-from tests.server.agent_house import LEARN, AgentHouse, Held, agent_house, call, calling, check_log, results
+from tests.server.agent_house import LEARN, AgentHouse, Held, call, calling, check_log, results
 
 pytestmark = pytest.mark.anyio
 
 ADD = call("desk.add", {"a": 20, "b": 22})
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 def context(house: AgentHouse, principal: Principal, key: str) -> ToolContext:

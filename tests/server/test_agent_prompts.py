@@ -1,29 +1,16 @@
 """The loop's own prompts are interactions: a tenant replaces them, and a run keeps the words it began with."""
 
-from collections.abc import AsyncGenerator
-
 import pytest
 
 from engine.agent.prompts import CLOSING, NAMES, NUDGE, SYSTEM
 from engine.runs import Run
 from engine.values import Budget, Principal
-from tests.server.agent_house import AgentHouse, Held, agent_house, call, calling
+from tests.server.agent_house import AgentHouse, Held, call, calling
 
 pytestmark = pytest.mark.anyio
 
 LEARN = calling(call("learn_desk"))
 ADD = calling(call("desk.add", {"a": 1, "b": 2}))
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 def owner(tenant: str) -> Principal:

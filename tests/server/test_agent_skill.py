@@ -1,6 +1,5 @@
 """The skill `agents`, as a client uses it: several agents launched, watched, spoken to, ended, forked and replayed."""
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -10,20 +9,9 @@ from engine.transcript import ModelRequest
 from engine.values import Principal, new_id
 from providers.scripted import Line
 from skills.services import ToolContext
-from tests.server.agent_house import PATIENCE_S, AgentHouse, Held, agent_house, call, calling
+from tests.server.agent_house import PATIENCE_S, AgentHouse, Held, call, calling
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 def last_said(request: ModelRequest) -> Line:

@@ -121,11 +121,6 @@ class Builds:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[tuple[DataFolder, TemporalSettings]]:
     """A Temporal that the houses know by its address alone."""
     root = tmp_path_factory.mktemp("cluster") / "data"

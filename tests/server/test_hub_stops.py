@@ -1,14 +1,12 @@
 """An order to stop reaches what works for a run over the hub, beside the way of the run's end through its record."""
 
-from collections.abc import AsyncGenerator
-
 import anyio
 import pytest
 
 from engine.errors import Conflict
 from engine.values import Principal
 from server.hub_values import END, Changed, Frame, Stopping
-from tests.server.agent_house import AgentHouse, Held, agent_house
+from tests.server.agent_house import AgentHouse, Held
 
 pytestmark = pytest.mark.anyio
 
@@ -26,17 +24,6 @@ class Noting:
 
     def again(self) -> None:
         """Nothing is missed here."""
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[AgentHouse]:
-    async with agent_house(tmp_path_factory.mktemp("house") / "data") as opened:
-        yield opened
 
 
 async def test_a_call_of_the_model_is_given_up_as_soon_as_the_hub_says_that_its_run_will_end(

@@ -41,11 +41,6 @@ Say a word.
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 def server() -> Generator[PlainServer]:
     """A provider that refuses every key and repeats it in its answer."""
     with plain_server(lambda asked: (401, {"error": {"message": f"wrong key {asked.key}", "code": asked.key}})) as one:

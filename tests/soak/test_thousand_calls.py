@@ -105,11 +105,6 @@ def bytes_of_calls(histories: Sequence[WorkflowHistory]) -> list[int]:
     return calls
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.parametrize(
     ("calls", "renewals"), [(150, 4), pytest.param(1_000, 25, marks=pytest.mark.soak)], ids=["150", "1000"]
 )
