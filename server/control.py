@@ -312,6 +312,9 @@ class Runs:
             return False
         if description.status in (None, WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
             return False
+        # Looked at before, the row may be old by now; a workflow that ends by itself has written its end down first.
+        if (await self._store.load(run.ref)).finished:
+            return False
         await self._close(run, f"its workflow ended as {description.status.name.lower()} without a record")
         return True
 

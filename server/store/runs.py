@@ -236,6 +236,8 @@ class SqlRunStore:
         if ending:
             await tasks.cancel_open(connection, change.run)
             await waits.forget(connection, change.run)
+        # What is recorded of a run that is over gets an anchor of its own: the one of its end covers no more than that.
+        if ending or (run.finished and change.audit):
             await chain.anchor(connection, self._signer, change.run, audit_seq, head)
         return last_seq
 

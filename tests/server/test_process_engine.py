@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from engine.errors import Conflict, Denied, Invalid
 from engine.ports import Control, InteractionCall, RunFilter, TaskAnswer, ToolInvocation, ToolOutcome
-from engine.runs import StartRun
+from engine.runs import Run, StartRun
 from engine.values import Principal, utc_now
 from server.store import tables
 from tests.server.engine_house import EngineHouse, engine_house
@@ -344,6 +344,25 @@ async def test_a_run_whose_workflow_is_gone_is_settled_as_failed_with_the_reason
     assert (found.status, found.error) == ("failed", "its workflow ended as terminated without a record")
     assert (await house.store.task(alice, task.task_id)).status == "cancelled"
     assert (await house.store.verify_audit(alice, run.run_id)).anchored
+
+
+async def test_a_run_that_ends_while_the_reconciler_looks_at_it_is_left_as_it_ended(
+    house: EngineHouse, alice: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.answers["extract"] = lambda call: {"value": 1}
+    house.definitions["checked"] = CHECKED
+    run = await house.start(alice, CHECKED)
+    ended = await house.finished(alice, run)
+    await house.control.result(ended)
+    before = ended.model_copy(update={"status": "running", "updated_at": utc_now() - timedelta(hours=1)})
+
+    async def as_it_was(_: object) -> list[Run]:
+        return [before]
+
+    monkeypatch.setattr(house.store, "unsettled", as_it_was)
+    assert await house.control.reconcile() == []
+    assert await house.store.get(alice, run.run_id) == ended
+    assert not [one for one in await house.store.audit(alice, run.run_id) if one.action == "run.reconciled"]
 
 
 async def test_the_same_start_sent_many_times_at_once_is_one_run(house: EngineHouse, alice: Principal) -> None:

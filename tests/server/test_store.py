@@ -196,6 +196,16 @@ async def test_a_tail_cut_from_a_finished_run_is_found_by_its_signed_anchor(
     assert "signature" in verdict.reason
 
 
+async def test_what_is_recorded_of_a_run_that_is_over_is_anchored_as_well(store: SqlRunStore, alice: Principal) -> None:
+    run, _ = await store.create(alice, START)
+    await store.apply(step(run, "finished", status="completed"))
+    await store.apply(step(run, "late"))
+    verdict = await store.verify_audit(alice, run.run_id)
+    assert (verdict.valid, verdict.records, verdict.anchored) == (True, 2, True)
+    await store.apply(Change(run=run.ref, key="unaudited"))
+    assert (await store.verify_audit(alice, run.run_id)).anchored
+
+
 async def test_an_intent_is_remembered_until_its_outcome(
     database: Database, store: SqlRunStore, alice: Principal
 ) -> None:
