@@ -240,7 +240,8 @@ class People:
         }
         event = EventDraft(key=key, type="task.reminded", data=data)
         audit = AuditDraft(key=key, actor="engine", action="task.reminded", node=draft.node, data=data)
-        await apply_change(Change(run=self._run, key=key, events=(event,), audit=(audit,)))
+        async with asked.writing:
+            await apply_change(Change(run=self._run, key=key, events=(event,), audit=(audit,)))
         return True
 
     async def ask(
@@ -257,7 +258,7 @@ class People:
             raise Undecided(_undecided(draft))
         # Known before it is visible in the store, so that no answer can arrive for a task this run doesn't know.
         self._open[draft.task_id] = asked
-        opening = asyncio.ensure_future(apply_change(_opened(self._run, draft, position)))
+        opening = asyncio.ensure_future(self._write_opening(asked, position))
         try:
             # Opened to its end whoever gives up the wait meanwhile: else it could be opened after it was withdrawn.
             await asyncio.shield(opening)
@@ -268,6 +269,12 @@ class People:
             await opening
             await self._withdraw(draft)
             raise
+
+    async def _write_opening(self, asked: Asked, position: str | None) -> None:
+        # The first to write: what changes the task meanwhile, as an escalation does, finds it there.
+        opened = _opened(self._run, asked.draft, position)
+        async with asked.writing:
+            await apply_change(opened)
 
     async def _expire(self, draft: TaskDraft, waiter: "asyncio.Future[TaskAnswer]") -> TaskAnswer | None:
         if draft.task_id in self.closed:

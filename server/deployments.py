@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from google.protobuf.field_mask_pb2 import FieldMask
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.deployment.v1 import WorkerDeploymentInfo, WorkerDeploymentVersion
 from temporalio.api.enums.v1 import RoutingConfigUpdateState, TaskQueueType, WorkerDeploymentVersionStatus
@@ -167,8 +166,8 @@ class Deployment:
             namespace=self._client.namespace,
             workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
             workflow_execution_options=WorkflowExecutionOptions(versioning_override=once),
-            update_mask=FieldMask(paths=["versioning_override"]),
         )
+        request.update_mask.paths.append("versioning_override")
         try:
             await self._client.workflow_service.update_workflow_execution_options(request, retry=True)
         except RPCError as error:

@@ -4,9 +4,10 @@ import anyio
 import pytest
 
 from engine.errors import Conflict, Denied, Invalid
+from engine.runs import Change, Recorded, Run
 from engine.values import Principal
 from tests.processes.seats import move, outcome, person, say, seat
-from tests.server.engine_house import EngineHouse
+from tests.server.engine_house import BOUND_S, EngineHouse
 
 pytestmark = pytest.mark.anyio
 
@@ -261,3 +262,41 @@ async def test_an_agent_neither_answers_nor_moves_a_task_of_people(
     with pytest.raises(Denied, match="an agent can't change it"):
         await move(house, agent, task, "claim")
     assert (await house.store.task(alice, task.task_id)).status == "open"
+
+
+async def test_others_who_are_let_in_before_the_task_is_written_down_are_let_in(
+    house: EngineHouse, alice: Principal, fay: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is away for longer than the first rung takes must not make the rung forgotten."""
+    go = anyio.Event()
+    apply = house.store.apply
+
+    async def held(change: Change) -> Recorded:
+        if change.opened:
+            await go.wait()
+        return await apply(change)
+
+    monkeypatch.setattr(house.store, "apply", held)
+    definition = seat("seat: {roles: [nobody]}", "escalate: [{after: PT1S, to: {roles: [finance]}}]", "deadline: P2D")
+    with anyio.fail_after(BOUND_S):
+        run = await house.start(alice, definition)
+        while not await rung_reached(house, run):
+            await anyio.sleep(0.05)
+        go.set()
+        while not await house.store.events(alice, run.run_id, types=["task.moved"]):
+            await anyio.sleep(0.05)
+    (task,) = await house.asked(alice, run)
+    await say(house, fay, task, "approve")
+    assert outcome((await house.finished(alice, run)).result) == "paid"
+    told = await house.store.events(alice, run.run_id, types=["task.opened", "task.moved", "task.closed"])
+    assert [event.type for event in told] == ["task.opened", "task.moved", "task.closed"]
+
+
+async def rung_reached(house: EngineHouse, run: Run) -> bool:
+    """Tell whether the workflow has had a task since a timer of it has fired."""
+    fired = False
+    async for event in house.client.get_workflow_handle(run.ref.workflow_id).fetch_history_events():
+        fired = fired or event.HasField("timer_fired_event_attributes")
+        if fired and event.HasField("workflow_task_completed_event_attributes"):
+            return True
+    return False
