@@ -157,3 +157,14 @@ class Chat:
     def seen(self, what: str) -> list[Any]:
         """Return what the shown page did to its host: calls, heights, links or told."""
         return self._page.evaluate("(what) => seen[what]", what)
+
+    def saw(self, what: str) -> list[Any]:
+        """Return the same once there is something: what a page tells its host comes after what it shows."""
+        self._page.wait_for_function("(what) => seen[what].length", arg=what)
+        return self.seen(what)
+
+    def is_as_high_as_told(self) -> int:
+        """Wait until the host knows the height that the shown page has, and return it."""
+        height: int = self.inside("Math.ceil(document.body.getBoundingClientRect().height)")
+        self._page.wait_for_function("(height) => seen.heights.at(-1) === height", arg=height)
+        return height

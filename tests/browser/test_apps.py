@@ -58,7 +58,7 @@ def test_a_person_decides_in_the_page_and_the_real_run_goes_on(
         expect(page.locator("header .badge")).to_have_text("waiting")
         expect(page.locator("[data-vertex=approve_n]")).to_have_attribute("data-state", "waiting")
         # The host lets the page call what is listed alone, so the drawing came by the lesson and its ticket.
-        assert "use_tool" in chat.seen("calls")
+        assert "use_tool" in chat.saw("calls")
         card.get_by_label("Note").fill("agreed")
         card.get_by_label("Account").select_option(label="tools")
         card.get_by_label("Parts").fill("3")
@@ -75,12 +75,11 @@ def test_a_person_decides_in_the_page_and_the_real_run_goes_on(
         run_id = str(task and card.locator(".quiet").inner_text().split(" · ")[1])
         expect(page.locator("li[data-seq='1']")).to_be_attached()
         page.get_by_role("button", name="Open in the browser").click()
-        assert chat.seen("links") == [house.call("get_run", run_id=run_id)["url"]]
-        assert chat.seen("told") == [
+        assert chat.saw("links") == [house.call("get_run", run_id=run_id)["url"]]
+        assert chat.saw("told") == [
             f'On the page of Upstairs, the person\'s task {task} of the run {run_id} was decided as "approve".'
         ]
-        heights = chat.seen("heights")
-        assert heights[-1] == chat.inside("Math.ceil(document.body.getBoundingClientRect().height)") > 300
+        assert chat.is_as_high_as_told() > 300
         assert chat.errors == []
     view = over(house, run_id)
     output = view["result"]["output"]
@@ -175,16 +174,15 @@ def test_hostile_texts_are_shown_as_texts(browser: Browser, hosting: Hosting, ho
 
 
 def test_the_page_dresses_as_its_host_does(browser: Browser, hosting: Hosting, house: FaultHouse) -> None:
-    ground = "getComputedStyle(document.body).backgroundColor"
     run_id = started(house)
     with Chat(browser, hosting) as chat:
-        chat.show("get_run", {"run_id": run_id}, theme="dark", locale="de-DE", timeZone="Europe/Berlin")
-        assert chat.inside(ground) == "rgb(29, 30, 32)"
-        assert chat.inside("document.documentElement.lang") == "de-DE"
+        page = chat.show("get_run", {"run_id": run_id}, theme="dark", locale="de-DE", timeZone="Europe/Berlin")
+        expect(page.locator("body")).to_have_css("background-color", "rgb(29, 30, 32)")
+        expect(page.locator("html")).to_have_attribute("lang", "de-DE")
         chat.change({"theme": "light"})
-        assert chat.inside(ground) == "rgb(255, 255, 255)"
+        expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
         chat.change({"styles": {"variables": {"--color-background-primary": "rgb(1, 2, 3)"}}})
-        assert chat.inside(ground) == "rgb(1, 2, 3)"
+        expect(page.locator("body")).to_have_css("background-color", "rgb(1, 2, 3)")
 
 
 def test_a_process_is_drawn_with_what_the_verifier_finds(browser: Browser, hosting: Hosting, house: FaultHouse) -> None:
