@@ -27,7 +27,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
-from engine.errors import Conflict, NotFound
+from engine.errors import Conflict, NotFound, Unavailable
 from server.queues import WORKFLOWS, runner
 
 KNOWN_S = 30.0
@@ -57,9 +57,9 @@ class Build:
 
 @dataclass(frozen=True)
 class Moved:
-    """A run that was to be moved; `why` says why it stays where it is, and is empty where it goes."""
+    """A run that was to be moved, by its workflow; `why` says why it stays where it is, and is empty where it goes."""
 
-    run_id: str
+    workflow_id: str
     why: str
 
 
@@ -117,6 +117,7 @@ class Deployment:
 
         Raises:
             Conflict: Temporal did not know the build within `KNOWN_S`.
+            Unavailable: Temporal can't be asked about deployments.
         """
         try:
             async with asyncio.timeout(KNOWN_S):
@@ -194,7 +195,10 @@ class Deployment:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None, b""
-            raise
+            raise Unavailable(
+                f"Temporal did not say which builds of {self._name!r} it knows ({error.message}); worker deployments "
+                "need a server of 1.29.1 or later, and a namespace that this client may read"
+            ) from error
         return found.worker_deployment_info, found.conflict_token
 
     async def _until_all_queues_know(self) -> None:

@@ -9,7 +9,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from engine import ports
-from engine.errors import Conflict
+from engine.errors import Problem
 from server.deployments import Deployment
 from server.platform import Platform
 from server.queues import SLOTS, WORKFLOWS, queues, runner
@@ -60,7 +60,7 @@ async def _claim(platform: Platform, build: str) -> None:
     temporal = platform.settings.temporal
     try:
         current = await Deployment(platform.client, temporal.deployment, temporal.task_queue_prefix).claim(build)
-    except Conflict as problem:
+    except Problem as problem:
         log.warning("%s", problem.message)
         return
     text = "takes new runs" if current else "takes no new runs before: upstairs deployment current"

@@ -73,7 +73,7 @@ def move(
         stay = False
         async for one in deployment.move(source, target):
             stay |= bool(one.why)
-            show(asdict(one), as_json, f"{one.run_id} {f'stays: {one.why}' if one.why else f'goes to {target}'}")
+            show(asdict(one), as_json, f"{one.workflow_id} {f'stays: {one.why}' if one.why else f'goes to {target}'}")
         return stay
 
     if _with(found, all_of_them):

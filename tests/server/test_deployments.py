@@ -14,9 +14,10 @@ import anyio
 import pytest
 from temporalio import workflow
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
-from engine.errors import Conflict, NotFound
+from engine.errors import Conflict, NotFound, Unavailable
 from engine.runs import Run, StartRun
 from engine.values import Principal, new_id
 from providers.scripted import answer
@@ -233,7 +234,7 @@ async def test_a_run_that_this_code_would_carry_on_otherwise_stays_where_it_is(b
         with anyio.fail_after(PATIENCE_S):
             await builds.house.handle(run).execute_update("began")
         [stays] = [one async for one in builds.deployment.move("old", "new")]
-    assert stays.run_id == run.ref.workflow_id
+    assert stays.workflow_id == run.ref.workflow_id
     assert "ondeterminism" in stays.why
 
 
@@ -281,6 +282,19 @@ async def test_a_build_without_any_worker_is_refused_with_what_to_do(builds: Bui
         await builds.deployment.ramp("three", 10)
     with pytest.raises(NotFound, match="'three'"):
         _ = [one async for one in builds.deployment.move("three", "one")]
+
+
+async def test_a_temporal_without_deployments_is_named_and_the_workers_start_all_the_same(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise RPCError("unknown method DescribeWorkerDeployment", RPCStatusCode.UNIMPLEMENTED, b"")
+
+    service = builds.house.platform.client.workflow_service
+    monkeypatch.setattr(service, "describe_worker_deployment", unknown)
+    with pytest.raises(Unavailable, match=r"unknown method DescribeWorkerDeployment.*1\.29\.1"):
+        await builds.deployment.builds()
+    await builds.start("one")
 
 
 async def test_a_share_out_of_range_is_temporals_to_refuse(builds: Builds) -> None:
