@@ -8,14 +8,15 @@ import platform as machine
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-import anyio
+from server import long_lived
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -178,12 +179,12 @@ class Report:
 
 
 def run(
-    name: str, options: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], Awaitable[Report]]
+    name: str, options: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], Coroutine[Any, Any, Report]]
 ) -> None:
     """Measure in a temporary folder; print what the figures depend on, and write all of it to `options.json`."""
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix=f"upstairs-{name}-") as temporary:
-        report = anyio.run(measure, options, Path(temporary))
+        report = long_lived.run(measure(options, Path(temporary)))
     facts = report.about(options.durability)
     print(json.dumps(facts))
     if options.json:

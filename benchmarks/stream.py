@@ -24,6 +24,7 @@ from pathlib import Path
 from benchmarks.figures import Report, Row, Sample
 from benchmarks.stream_house import House, open_house, process
 from benchmarks.stream_peer import QUEUE, Talk, heard
+from server.long_lived import run
 from server.temporal_child import read_running
 
 RATE = 50
@@ -238,7 +239,7 @@ def main() -> None:
     parser.add_argument("--stops", type=int, default=20, help="how many stops are measured")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="upstairs-stream-") as temporary:
-        report = asyncio.run(measure(options, Path(temporary)))
+        report = run(measure(options, Path(temporary)))
     facts = {
         "date": datetime.now(UTC).date().isoformat(),
         "python": machine.python_version(),

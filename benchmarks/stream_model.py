@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from server.long_lived import run
+
 ASKED = re.compile(r"(\d+) tokens at (\d+)/s")
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
@@ -81,4 +83,4 @@ async def serve(listening: Callable[[int], None], aborted: Callable[[float], Non
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(lambda port: print(port, flush=True), lambda moment: print(f"aborted {moment:.6f}", flush=True)))
+    run(serve(lambda port: print(port, flush=True), lambda moment: print(f"aborted {moment:.6f}", flush=True)))

@@ -17,6 +17,8 @@ from temporalio.client import Client
 from temporalio.contrib.workflow_streams import WorkflowStream, WorkflowStreamClient
 from temporalio.worker import Worker
 
+from server.long_lived import run
+
 QUEUE = "stream-peer"
 TOPIC = "tokens"
 
@@ -93,4 +95,4 @@ async def work(address: str, namespace: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], sys.argv[2]))
+    run(work(sys.argv[1], sys.argv[2]))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 FEW = 20
 """How many streams are read as they come."""
 
-EACH_S, MOST_S = 0.001, 0.03
+EACH_S, MOST_S = 0.001, 0.025
 """How much later, in seconds, the next tick is for each stream more than that, and at most.
 
 The bound is above the 20 ms between two tokens of a model that says 50 a second: a shorter one would join none of them.

@@ -20,6 +20,7 @@ from providers.embeddings import EmbeddingWire, make_embedder
 from providers.errors import ProviderError
 from providers.health import Endpoint, Health
 from providers.transcription import TranscriptionWire, make_transcriber
+from server.long_lived import loading
 from server.settings_models import AccountSettings, ModelSettings
 
 SCRIPTED = "scripted"
@@ -202,7 +203,8 @@ class Accounts:
             return held
         base_url = getattr(self._settings, f"{route.provider}_base_url", None) if account is None else account.base_url
         # In a thread: the first client of a provider imports its SDK, which can take longer than a heartbeat may.
-        client = await anyio.to_thread.run_sync(make, route.provider, key, base_url, self._loader(tenant))
+        with loading():
+            client = await anyio.to_thread.run_sync(make, route.provider, key, base_url, self._loader(tenant))
         held = self._held.get(place)
         if held is not None and held.key == key:
             await client.aclose()

@@ -122,6 +122,7 @@ async def _http(platform: Platform, mcp: Server[Session], listener: socket.socke
         make_app(platform, server=mcp),
         log_config=None,
         access_log=False,
+        http="httptools",
         lifespan="on",
         timeout_graceful_shutdown=STOP_S,
         limit_concurrency=platform.settings.limits.max_concurrent_requests,

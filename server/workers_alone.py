@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 from server.data_folder import open_data_folder
 from server.hub_links import linked
@@ -11,7 +12,7 @@ from server.settings_sources import Loaded
 from server.worker import workers
 
 
-async def work(loaded: Loaded) -> None:
+async def work(loaded: Loaded, *, ready: Callable[[], None]) -> None:
     """Work until SIGINT or SIGTERM; the embedded Temporal belongs to the server, which must run."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -23,4 +24,5 @@ async def work(loaded: Loaded) -> None:
         linked(platform.hub, platform.database, platform.keys, folder, serves=False),
         workers(platform),
     ):
+        ready()
         await stop.wait()

@@ -1,6 +1,5 @@
 """`serve`, `worker`, `stop`, `status`, `open`: the server as a process."""
 
-import asyncio
 import json
 import logging
 import os
@@ -8,6 +7,7 @@ import signal
 import sys
 import time
 import urllib.request
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,8 @@ import typer
 from engine.errors import Unavailable
 from server.commands.options import AsJson, AsUser, Config, Data, folder_of, settings, show
 from server.data_folder import DataFolder, RunningServer
+from server.long_lived import loading, run
+from server.settings_sources import Loaded
 
 STOP_S = 30.0
 
@@ -39,10 +41,15 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Run the one server of a data folder, until it is stopped."""
+    with ExitStack() as start:
+        start.enter_context(loading())
+        _serve(settings(data, config, host=host, port=port), background, as_json, start)
+
+
+def _serve(loaded: Loaded, background: bool, as_json: bool, start: ExitStack) -> None:
     from server.platform import Platform, base_url  # the whole house: only this command needs it
     from server.serve import serve as run_server  # as above
 
-    loaded = settings(data, config, host=host, port=port)
     logging.basicConfig(
         level=loaded.settings.log_level.upper(),
         stream=sys.stderr,
@@ -52,19 +59,22 @@ def serve(
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
     def ready(platform: Platform) -> None:
+        start.close()
         url = base_url(platform.settings)
         found = {"url": url, "mcp": f"{url}/mcp", "data": str(platform.folder.root), "pid": os.getpid()}
         if not background:
             show(found, as_json, f"Upstairs serves {platform.folder.root}\n  pages {url}\n  MCP   {url}/mcp")
 
-    asyncio.run(run_server(loaded, ready=ready))
+    run(run_server(loaded, ready=ready))
 
 
 def worker(data: Data = None, config: Config = None) -> None:
     """Run workers alone, beside a server or against the same cluster, until stopped."""
-    from server.workers_alone import work  # the whole house: only this command needs it
+    with ExitStack() as start:
+        start.enter_context(loading())
+        from server.workers_alone import work  # the whole house: only this command needs it
 
-    asyncio.run(work(settings(data, config)))
+        run(work(settings(data, config), ready=start.close))
 
 
 def stop(data: Data = None, config: Config = None, as_json: AsJson = False) -> None:
