@@ -375,6 +375,65 @@ async def test_a_wait_that_is_given_up_while_it_begins_is_withdrawn_after_it_has
     assert (await house.finished(alice, run)).status == "completed"
 
 
+BEFORE_IT = GIVEN_UP.replace("start: race", "start: gate").replace(
+    "nodes:\n  race:",
+    """nodes:
+  gate:
+    type: supervisor
+    seat: {roles: [finance]}
+    ask: {title: "Begin?"}
+    decisions: [yes]
+    deadline: P2D
+    on_timeout: {to: done}
+    next: [{to: race}]
+  race:""",
+    1,
+)
+
+
+async def test_a_kept_event_that_is_handed_to_a_wait_which_is_given_up_is_received_all_the_same(
+    house: EngineHouse, alice: Principal, fay: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is kept no longer then: what is not made durable to its end would be neither kept nor received."""
+    begins, go = anyio.Event(), anyio.Event()
+    apply = house.store.apply
+
+    async def held(change: Change) -> Recorded:
+        if change.arrived:
+            begins.set()
+            await go.wait()
+        return await apply(change)
+
+    async def quick(_: ToolInvocation) -> ToolOutcome:
+        await begins.wait()
+        return ToolOutcome(outcome="ok", text="quick")
+
+    house.tools["quick"] = quick
+    with anyio.fail_after(BOUND_S):
+        run = await house.start(alice, BEFORE_IT)
+        await house.asked(alice, run)
+        sent = await send(house, alice, {"amount": 1}, match={"order": "R1"}, run_id=run.run_id)
+        assert sent.kept == (run.run_id,)
+        monkeypatch.setattr(house.store, "apply", held)
+        await house.decide(fay, run, "yes")
+        while not await went_on(house, run):
+            await anyio.sleep(0.02)
+        go.set()
+        await house.asked(alice, run)
+    told = await house.store.events(alice, run.run_id, types=["event.kept", "event.received"])
+    assert [event.type for event in told] == ["event.kept", "event.received"]
+    assert not await given_up_activities(house, run)
+    await house.decide(fay, run, "yes")
+    assert (await house.finished(alice, run)).status == "completed"
+
+
+async def given_up_activities(house: EngineHouse, run: Run) -> list[int]:
+    """Return which events of a run's history ask an activity to stop."""
+    history = house.client.get_workflow_handle(run.ref.workflow_id).fetch_history_events()
+    asked = "activity_task_cancel_requested_event_attributes"
+    return [event.event_id async for event in history if event.HasField(asked)]
+
+
 async def went_on(house: EngineHouse, run: Run) -> bool:
     """Tell whether the workflow has had a task since the end of its quick arm was written down."""
     names: dict[int, str] = {}

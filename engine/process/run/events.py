@@ -5,6 +5,7 @@ most, a timer; the wait itself stands in the store, where events that are addres
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -122,11 +123,9 @@ class Events:
             return kept
         # Known before it is visible in the store, so that no event can come for a wait this run doesn't know.
         self._open[wait.step] = opened
-        beginning = asyncio.ensure_future(self._begin(wait, position))
         try:
-            # Begun to its end whoever gives up the wait meanwhile: else it could begin after it was withdrawn.
-            await asyncio.shield(beginning)
-            opened.begun.set()
+            # Else it could begin after it was withdrawn.
+            await _to_its_end(self._begin(wait, position), opened.begun.set)
             return await stage.wait_for(asyncio.shield(waiter), _seconds_until(wait.until))
         except TimeoutError:
             if wait.step not in self._open:
@@ -135,8 +134,6 @@ class Events:
             await self._close(wait, "event.expired")
             return None
         except asyncio.CancelledError:
-            await beginning
-            opened.begun.set()
             if wait.step in self._open:
                 await self._close(wait, "event.withdrawn")
             raise
@@ -149,7 +146,8 @@ class Events:
             self.kept.remove(one)
             problem = opened.problem(one.event)
             if problem is None:
-                await self._consumed(opened, one.event)
+                # Else it would be neither kept any more nor received.
+                await _to_its_end(self._consumed(opened, one.event))
                 return one.event
             await self._note("event.refused", one.event, opened.wait.node, {"reason": problem})
         return None
@@ -195,6 +193,17 @@ class Events:
                 audit=(AuditDraft(key=key, actor=event.by, action=action, node=node, data=data),),
             )
         )
+
+
+async def _to_its_end(doing: Coroutine[Any, Any, None], then: Callable[[], None] | None = None) -> None:
+    """Do something whole, and `then`, whoever gives up the wait meanwhile; the giving up goes on after it."""
+    task = asyncio.ensure_future(doing)
+    try:
+        await asyncio.shield(task)
+    finally:
+        await task
+        if then is not None:
+            then()
 
 
 def _seconds_until(moment: datetime | None) -> float | None:
