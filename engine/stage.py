@@ -56,6 +56,10 @@ class Stage(Protocol):
         """Return an id that nothing else has."""
         ...
 
+    def continue_as_new(self, message: Any) -> NoReturn:
+        """End this history by an exception; the workflow is begun anew with `message`."""
+        ...
+
 
 on: ContextVar[Stage | None] = ContextVar("stage", default=None)
 """The stage of the present context; None is Temporal."""
@@ -171,5 +175,8 @@ def all_handlers_finished() -> bool:
 
 def continue_as_new(message: Any) -> NoReturn:
     """Go on in a new history, and on the current build where the run is pinned to another."""
+    stage = on.get()
+    if stage is not None:
+        stage.continue_as_new(message)
     upgrade = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if _build_is_old() else None
     workflow.continue_as_new(message, initial_versioning_behavior=upgrade)

@@ -100,7 +100,7 @@ class Operation(Value):
 
     after: Duration
     by: str
-    action: Literal["retry", "skip", "advance", "set_context", "pause", "resume", "cancel", "stop"]
+    action: Literal["retry", "skip", "advance", "set_context", "pause", "resume", "rewind", "cancel", "stop"]
     target: str | None = None
     to: str | None = None
     values: dict[str, JsonValue] | None = None

@@ -181,6 +181,70 @@ def test_a_paused_run_goes_on_where_it_was_resumed() -> None:
     assert (played.problems, played.seconds) == ((), 2 * DAY + 2 * 3600)
 
 
+def rewound(**changes: Any) -> Played:
+    """Pay, then go back before the payment, which is refunded, and pay again."""
+    nodes = process()["nodes"]
+    nodes["pay"]["compensate"] = "refund"
+    nodes["refund"] = {"type": "tool", "tool": "erp.refund", "input": {"paid": {"var": "paid"}}}
+    first = {**PAID, "then": {**PAID["then"], "refused": True}}
+    again = {"result": "large", "then": {"decision": "watched", "by": "otto", "elapsed": "PT1H"}}
+    scenario: dict[str, Any] = {
+        "fixtures": {"approve": [AGREED, AGREED], "pay": [first, again], "refund": {"result": "refunded"}},
+        "operations": [{"after": "PT4H", "by": "otto", "action": "rewind", "target": "pay", "reason": "too little"}],
+        "expect": {"outcome": "watched", "context": {"paid": "large"}, "path": ["approve", "pay", "pay", "watched"]},
+    }
+    return only({**scenario, **changes}, nodes=nodes)
+
+
+def test_an_operator_takes_the_run_back_and_it_is_undone_on_the_way() -> None:
+    played = rewound()
+    # What the person chose at the first payment came an hour after the run had gone back.
+    assert (played.problems, played.seconds) == ((), 5 * 3600)
+    assert played.tasks == ("approve", "pay", "pay")
+    paid = {"result": "small", "then": {"decision": "booked", "by": "otto", "elapsed": "PT2H", "refused": True}}
+    assert (
+        rewound(fixtures={"approve": AGREED, "pay": paid})
+        .problems[0]
+        .startswith("the scenario has no fixture for refund")
+    )
+
+
+def test_going_back_further_asks_again_what_was_asked() -> None:
+    operation = {"after": "PT4H", "by": "otto", "action": "rewind", "target": "approve"}
+    expect = {"outcome": "watched", "path": ["approve", "pay", "approve", "pay", "watched"]}
+    played = rewound(operations=[operation], expect=expect)
+    assert (played.problems, played.seconds) == ((), (4 + 3 + 1) * 3600)
+    assert played.tasks == ("approve", "pay", "approve", "pay")
+
+
+@pytest.mark.parametrize(
+    ("operation", "problem"),
+    [
+        ({"target": "booked"}, "to rewind booked by otto is refused: 'booked' is no completed step"),
+        ({"target": None}, "to rewind by otto is refused: the verb rewind needs a target"),
+        ({"target": "pay", "by": "sam"}, "to rewind pay by sam is refused"),
+    ],
+)
+def test_a_way_back_that_is_not_there_is_refused(operation: dict[str, Any], problem: str) -> None:
+    order = {"after": "PT4H", "by": "otto", "action": "rewind", **operation}
+    stays: dict[str, Any] = {"fixtures": {"approve": AGREED, "pay": PAID}, "expect": {"outcome": "booked"}}
+    (found, *_) = rewound(operations=[order], **stays).problems
+    assert found.startswith(problem)
+    assert rewound(operations=[{**order, "refused": True}], **stays).problems == ()
+
+
+def test_a_run_that_was_taken_back_is_paused_and_cancelled_like_any_other() -> None:
+    back = {"after": "PT4H", "by": "otto", "action": "rewind", "target": "pay"}
+    operations = [back, {"after": "PT270M", "by": "otto", "action": "cancel"}]
+    fixtures = {
+        "approve": AGREED,
+        "pay": [{**PAID, "then": {**PAID["then"], "refused": True}}] * 2,
+        "refund": {"result": "refunded"},
+    }
+    played = rewound(operations=operations, fixtures=fixtures, expect={"status": "cancelled"})
+    assert played.problems == ()
+
+
 def test_ways_that_people_choose_count_as_covered() -> None:
     scenarios = [
         {"fixtures": {"approve": AGREED, "pay": PAID}},

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from pydantic import JsonValue
@@ -14,7 +14,7 @@ from engine.process.definition import ProcessDefinition, Scenario
 from engine.process.simulate.clock import Stalled, VirtualLoop
 from engine.process.simulate.coverage import STEPS, Coverage, coverage
 from engine.process.simulate.people import RUN, Unprepared
-from engine.process.simulate.world import Render, World
+from engine.process.simulate.world import Onward, Render, World
 from engine.process.workflow import ProcessInput, ProcessResult, ProcessWorkflow
 from engine.runs import AuditRecord, StartedWorkflow
 from engine.values import Value, canonical_json
@@ -126,17 +126,26 @@ async def _to_the_end(definition: ProcessDefinition, world: World) -> _End:
     start = ProcessInput(run=StartedWorkflow(run=RUN, principal=world.starter()), snapshot=snapshot)
     flow = ProcessWorkflow(start)
     world.begin(flow)
-    running = asyncio.ensure_future(flow.run(start))
     try:
-        await asyncio.wait((running, world.trouble), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            return _End(result=running.result())
-        world.trouble.result()
-        raise AssertionError("trouble is only ever an exception")
+        while True:
+            try:
+                return _End(result=await _unless_in_trouble(flow.run(start), world))
+            except Onward as onward:
+                start = onward.start
+                world.people.flow = flow = ProcessWorkflow(start)
     except (Unprepared, Stalled) as problem:
         return _End(stuck=str(problem))
     except ApplicationError as failed:
         return _End(error=failed.type or "error", message=failed.message)
+
+
+async def _unless_in_trouble(running: Coroutine[Any, Any, ProcessResult], world: World) -> ProcessResult:
+    """Return how a history ends; what goes wrong on the stage is raised first."""
+    task = asyncio.ensure_future(running)
+    await asyncio.wait((task, world.trouble), return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        world.trouble.result()
+    return task.result()
 
 
 def _told(scenario: Scenario, world: World, end: _End, seconds: float) -> Played:

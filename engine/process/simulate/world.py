@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from uuid import UUID
 
 from pydantic import JsonValue
+from temporalio.exceptions import ApplicationError
 
+from engine.errors import Invalid
 from engine.ports import (
     AgentAnswer,
     ChildStart,
@@ -24,17 +26,26 @@ from engine.ports import (
     ToolOutcome,
 )
 from engine.process.definition import Fixture, ProcessDefinition, Scenario, parse_duration
-from engine.process.messages import ProcessEvent, ScriptDone, ScriptOrder, UndoOrder, UndoPage
+from engine.process.messages import ProcessEvent, RewindOrder, RewindPlan, ScriptDone, ScriptOrder, UndoOrder, UndoPage
 from engine.process.nodes.base import NodeBase
-from engine.process.rewind import to_undo
+from engine.process.rewind import rewind, to_undo
 from engine.process.run.child_process import ChildResult
 from engine.process.run.frame import NodeFailed
 from engine.process.simulate.clock import VirtualLoop
 from engine.process.simulate.people import RUN, People, Unprepared, principal
-from engine.process.workflow import ProcessWorkflow
+from engine.process.workflow import ProcessInput, ProcessWorkflow
 from engine.runs import AuditRecord, Change, EventWait, Recorded, Run, RunRef, TaskDraft, derived_id
 from engine.transcript import Finish
 from engine.values import Principal, Spent
+
+
+class Onward(Exception):  # a result of a simulation: how a history ends that is not the last
+    """The run goes on in a new history, with `start`."""
+
+    def __init__(self, start: ProcessInput) -> None:
+        super().__init__("the run goes on in a new history")
+        self.start = start
+
 
 Render = Callable[[str, Mapping[str, JsonValue]], str]
 """Fills a template in with data."""
@@ -75,6 +86,7 @@ class World:
             "create_child": self._create_child,
             "open_process": self._create_child,
             "plan_undo": self._undo,
+            "plan_rewind": self._rewind,
             "lay_out": self._items,
             "gather_collected": self._collected,
         }
@@ -108,6 +120,10 @@ class World:
         """Return the next id."""
         self._ids += 1
         return UUID(int=self._ids, version=4)
+
+    def continue_as_new(self, message: ProcessInput) -> NoReturn:
+        """End a history: the run has gone back, and goes on from there."""
+        raise Onward(message)
 
     async def wait_condition(self, holds: Callable[[], bool]) -> None:
         """Return when the condition holds."""
@@ -294,6 +310,12 @@ class World:
 
     async def _undo(self, order: UndoOrder) -> UndoPage:
         return UndoPage(steps=tuple(to_undo(self.records, order.after)))
+
+    async def _rewind(self, order: RewindOrder) -> RewindPlan:
+        try:
+            return rewind(self.records, order.target)
+        except Invalid as problem:
+            raise ApplicationError(problem.message, type=problem.code, non_retryable=True) from problem
 
 
 def _node_of(key: str) -> str:
