@@ -258,15 +258,13 @@ class People:
             raise Undecided(_undecided(draft))
         # Known before it is visible in the store, so that no answer can arrive for a task this run doesn't know.
         self._open[draft.task_id] = asked
-        opening = asyncio.ensure_future(self._write_opening(asked, position))
         try:
-            # Opened to its end whoever gives up the wait meanwhile: else it could be opened after it was withdrawn.
-            await asyncio.shield(opening)
+            # Else it could be opened after it was withdrawn.
+            await stage.to_its_end(self._write_opening(asked, position))
             return await stage.wait_for(asyncio.shield(waiter), _seconds_until(draft.deadline))
         except TimeoutError:
             return await self._expire(draft, waiter)
         except asyncio.CancelledError:
-            await opening
             await self._withdraw(draft)
             raise
 

@@ -5,7 +5,7 @@ a simulation sets one for its own context and plays activities, children and tim
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -114,6 +114,34 @@ async def wait_for(work: Awaitable[Result], seconds: float | None) -> Result:
         TimeoutError: they have passed.
     """
     return await heeding(asyncio.wait_for(work, seconds))
+
+
+async def to_its_end(work: Awaitable[Result], *, heed: bool = True) -> Result:
+    """Do `work` whole, however often whoever awaits it is cancelled; that counts after it, if it is heeded."""
+    task = asyncio.ensure_future(work)
+    given_up: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as cancelled:
+            given_up = cancelled
+    if given_up is None or not heed:
+        return task.result()
+    if not task.cancelled():
+        # Looked at, or it would be logged as one that nobody has seen.
+        task.exception()
+    raise given_up
+
+
+async def cancel_all(tasks: "Iterable[asyncio.Future[Any]]") -> None:
+    """Cancel what is under way, and return when it is over: once each, or what one does at its end would be cut short.
+
+    Never in a `finally`: a workflow that is dropped from the cache is closed there, where nothing may be awaited.
+    """
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await to_its_end(asyncio.gather(*ending, return_exceptions=True))
 
 
 async def execute_activity(name: str, message: Any, **options: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
+from engine import stage
 from engine.agent.state import AgentState
 from engine.people import People
 from engine.ports import AgentPlan, apply_change
@@ -84,10 +85,10 @@ class Conduct:
         try:
             await workflow.wait_condition(lambda: task.done() or self.stop is not None)
         except asyncio.CancelledError:
-            await cancelled(task)
+            await stage.cancel_all([task])
             raise
         if self.stop is not None:
-            await cancelled(task)
+            await stage.cancel_all([task])
             raise self.stop
         return task.result()
 
@@ -101,13 +102,6 @@ class Conduct:
                 await self.change(f"held/{workflow.uuid4()}", status="running")
         if self.stop is not None:
             raise self.stop
-
-
-async def cancelled(task: "asyncio.Task[Any]") -> None:
-    """Cancel a task and return when it has tidied up: a question that is no longer asked is closed."""
-    # Not in a `finally`: there it would run, and hang, when a cached workflow is thrown away.
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,7 +5,6 @@ in any process: its tasks, events and the orders for a node under way come to it
 """
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -23,12 +22,12 @@ from engine.process.nodes.foreach import ForeachNode
 from engine.process.run.batches import BatchDone, BatchStart, GivenBack, Hold
 from engine.process.run.compensation import Why, undo
 from engine.process.run.flow import actor_of
-from engine.process.run.foreach import item_frame, run_item
+from engine.process.run.foreach import Over, item_frame, run_item
 from engine.process.run.frame import Conduct, Ended, Frame, NodeFailed
 from engine.process.run.grouping import Grouped
 from engine.process.run.operations import ORDERS, check_order
 from engine.process.run.posts import NotYet, Posts
-from engine.process.run.steering import Steered, leave, to_its_end
+from engine.process.run.steering import Steered
 from engine.process.run.supervision import check_steers
 from engine.process.run.undoing import body_at
 from engine.runs import AuditDraft, Change, EventDraft, RunStatus
@@ -78,6 +77,7 @@ class BatchWorkflow(Steered):
         self._next = state.next if state else 0
         self._part = state.part if state else 0
         self._failed = state.failed if state else 0
+        self._items_over = Over()
         self._size = 0
         self._lines: dict[int, JsonValue] = {}
         self._slots = start.slots
@@ -99,7 +99,7 @@ class BatchWorkflow(Steered):
             await self._finish("failed", BatchDone(failure=("process_failed", reason)))
             raise ApplicationError(reason, type="process_failed", non_retryable=True) from error
         except asyncio.CancelledError:
-            await leave(main)
+            await stage.cancel_all([main])
             await self._finish("cancelled", BatchDone())
             raise
 
@@ -114,7 +114,7 @@ class BatchWorkflow(Steered):
         await stage.wait_condition(lambda: main.done() or self._ordered_end() is not None)
         if main.done():
             return await main
-        await leave(main)
+        await stage.cancel_all([main])
         return await self._finish("cancelled", BatchDone(ended_by=self._ordered_end()))
 
     def _ordered_end(self) -> Control | None:
@@ -148,7 +148,7 @@ class BatchWorkflow(Steered):
         _, frame = await self._open()
         why: Any = self._start.why
         kind: Why = why
-        await to_its_end(undo(frame.conduct, kind, of=self._start.order.undone))
+        await stage.to_its_end(undo(frame.conduct, kind, of=self._start.order.undone), heed=False)
         return await self._finish("completed", BatchDone())
 
     async def _items(self) -> BatchDone:
@@ -172,9 +172,9 @@ class BatchWorkflow(Steered):
         try:
             await asyncio.gather(*workers)
         except (Exception, asyncio.CancelledError):
-            await _end(everything)
+            await stage.cancel_all(everything)
             raise
-        await _end([giving])
+        await stage.cancel_all([giving])
 
     async def _slot(self, frame: Frame, node: ForeachNode, opened: BatchOpened) -> None:
         while self._next < len(opened.items) and not stage.new_history_is_due():
@@ -182,7 +182,8 @@ class BatchWorkflow(Steered):
             number = opened.first + index
             item = opened.items[index]
             inner = item_frame(frame, node, opened.place.step, number, item)
-            done = await run_item(inner, node, item)
+            async with self._items_over:
+                done = await run_item(inner, node, item)
             self._failed += done.failed
             if self._collects:
                 await self._collect(index, done.line)
@@ -237,14 +238,14 @@ class BatchWorkflow(Steered):
     async def _finish(self, status: RunStatus, done: BatchDone) -> BatchDone:
         """Write down how the batch ended, and what it has collected where it came to its end."""
         self._over = True
-        await to_its_end(self._settle())
+        await stage.to_its_end(self._settle(), heed=False)
         conduct = self._conduct
         if conduct is not None:
             came = {"spent": conduct.spent, "proposals": conduct.proposals, "undo": tuple(conduct.undo)}
             done = done.model_copy(update={"failed": self._failed, **came})
         collected = self._taken() if self._collects and status == "completed" and done.ended is None else None
         closing = close_batch(BatchClose(collected=collected, change=self._ending(status, done)))
-        await to_its_end(_nothing(closing))
+        await stage.to_its_end(closing, heed=False)
         return done
 
     async def _settle(self) -> None:
@@ -281,13 +282,3 @@ class BatchWorkflow(Steered):
             raise NotYet("the batch is just being started")
         check_steers(self._conduct, control)
         check_order(self._conduct, control)
-
-
-async def _end(tasks: "Sequence[asyncio.Future[None]]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _nothing(work: Any) -> None:
-    await work

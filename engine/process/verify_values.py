@@ -57,6 +57,8 @@ def check_values(node: NodeBase, at: str, schema: dict[str, Any], typing: Typing
             )
     if isinstance(node, WaitNode) and node.until is not None:
         yield from _typed(node.until, frozenset({"string"}), "a time as a text", f"{at}/until", typing)
+    if isinstance(node, WaitNode) and node.event is not None and len(node.writes) == 1:
+        yield from _payload(node.writes[0], at, schema)
     if isinstance(node, SupervisorNode):
         yield from _decisions(node, at, schema)
     if isinstance(node, ProcessNode):
@@ -67,6 +69,12 @@ def check_values(node: NodeBase, at: str, schema: dict[str, Any], typing: Typing
         yield warning(
             "never_written", f"{at}/writes", f"the node never writes {shown}; remove it, or say what gives it"
         )
+
+
+def _payload(key: str, at: str, schema: dict[str, Any]) -> Iterator[Finding]:
+    if "object" not in types_of(look_up(schema, (key,)).schema):
+        text = f"a single key gets the whole event, an object, which the schema of {key!r} refuses: none would be taken"
+        yield error("wrong_type", f"{at}/writes/0", f"{text}; give {key!r} an object, or write a further key")
 
 
 def _typed(rule: Any, wanted: Types, words: str, at: str, typing: Typing) -> Iterator[Finding]:

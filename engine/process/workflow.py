@@ -25,7 +25,7 @@ from engine.process.run.flow import run_step
 from engine.process.run.frame import Conduct, Ended, Frame, NodeFailed
 from engine.process.run.moves import carry_out, may_leave
 from engine.process.run.posts import Posts
-from engine.process.run.steering import Steered, leave, to_its_end
+from engine.process.run.steering import Steered
 from engine.runs import AuditDraft, EventDraft, Run, RunRef, RunStatus, StartedWorkflow
 from engine.values import Budget, Spent, Value, digest
 
@@ -93,7 +93,7 @@ class ProcessWorkflow(Steered):
             await self._finish("failed", error=reason)
             raise ApplicationError(reason, type="process_failed", non_retryable=True) from error
         except asyncio.CancelledError:
-            await leave(main)
+            await stage.cancel_all([main])
             await self._undo("cancelled")
             await self._finish("cancelled", error="cancelled by the run that started it")
             raise
@@ -106,11 +106,11 @@ class ProcessWorkflow(Steered):
                 return await main
             end = self._end()
             if end is not None:
-                await leave(main)
+                await stage.cancel_all([main])
                 return await self._cancelled(end)
             # Between two nodes the move was taken up already, by `main` itself.
             if self._conduct is not None and self._frame is not None and self._leaves():
-                await leave(main)
+                await stage.cancel_all([main])
                 await self._carry_over(self._conduct, self._frame, self._conduct.position)
 
     def _end(self) -> Control | None:
@@ -126,7 +126,7 @@ class ProcessWorkflow(Steered):
     async def _undo(self, why: Why) -> None:
         self._undoing = True
         if self._conduct is not None:
-            await to_its_end(undo(self._conduct, why))
+            await stage.to_its_end(undo(self._conduct, why), heed=False)
 
     async def _main(self) -> ProcessResult:
         conduct, frame, node = await self._open()
@@ -240,7 +240,7 @@ class ProcessWorkflow(Steered):
         self, status: RunStatus, *, ended: Ended | None = None, error: str | None = None, actor: str = "engine"
     ) -> None:
         self._over = True
-        await to_its_end(stage.wait_condition(stage.all_handlers_finished))
+        await stage.to_its_end(stage.wait_condition(stage.all_handlers_finished), heed=False)
         context = self._frame.values if self._frame is not None else {}
         data: dict[str, JsonValue] = {"status": status, "context": context}
         if ended is not None:

@@ -220,6 +220,34 @@ def test_what_waits_for_ever_is_said_and_not_waited_for() -> None:
     assert played.problems == ("the scenario has no event for a, and its wait has no deadline",)
 
 
+def test_an_event_that_the_engine_refuses_is_the_scenario_s_fault_and_no_failure_of_the_run() -> None:
+    waiting = {
+        "type": "wait",
+        "event": {"name": "paid"},
+        "deadline": "P1D",
+        "on_timeout": {"to": "b"},
+        "writes": ["sum"],
+    }
+    schema = {"type": "object", "properties": {"sum": {"type": "object", "required": ["total"]}}}
+    definition = parse_definition(
+        {
+            "format": 1,
+            "process": "p",
+            "context": {"schema": schema},
+            "start": "a",
+            "nodes": {"a": {**waiting, "next": [{"to": "b"}]}, "b": {"type": "end"}},
+            "scenarios": [
+                {"name": "wrong", "fixtures": {"a": {"result": {"sum": 7}}}},
+                {"name": "right", "fixtures": {"a": {"result": {"total": 7}}}},
+            ],
+        }
+    )
+    wrong, right = play_all(definition).played
+    assert (wrong.status, wrong.error) == ("unfinished", None)
+    assert wrong.problems[0].startswith("the event for a is refused: the payload of 'paid' does not fit what a writes")
+    assert (right.problems, right.context) == ((), {"sum": {"total": 7}})
+
+
 def test_the_same_scenario_is_played_alike_every_time() -> None:
     definition = process({"fixtures": LARGE}, {"fixtures": SMALL})
     assert play_all(definition) == play_all(definition)

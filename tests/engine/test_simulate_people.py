@@ -72,7 +72,7 @@ AGREED = {
     "elapsed": "PT1H",
     "also": [{"decision": "yes", "by": "fin", "elapsed": "PT3H"}],
 }
-PAID = {"result": "small", "then": {"decision": "booked", "by": "otto", "elapsed": "PT2H"}}
+PAID: dict[str, Any] = {"result": "small", "then": {"decision": "booked", "by": "otto", "elapsed": "PT2H"}}
 
 
 def test_a_quorum_is_reached_by_different_people_and_a_way_is_chosen_by_a_person() -> None:

@@ -36,6 +36,10 @@ def waiting(**fields: Any) -> Changes:
     return {PAY: {"type": "wait", "next": DONE, **fields}}
 
 
+def told(*writes: str) -> Changes:
+    return waiting(event={"name": "paid"}, deadline="P1D", on_timeout={"to": "rejected"}, writes=list(writes))
+
+
 def child(**fields: Any) -> Changes:
     return {PAY: {"type": "process", "process": "p", "writes": ["payment"], "next": DONE, **fields}}
 
@@ -96,6 +100,12 @@ CASES: list[tuple[str, Changes, Changes]] = [
         foreach(items={"var": "list"}, **{"as": "one"}) | {"/context/initial": {"list": []}},
     ),
     ("wrong_type", waiting(until={"var": "invoice.total"}), waiting(until={"var": "document_id"})),
+    (
+        "wrong_type",
+        {**told("payment"), f"{KEY}/payment": {"type": "boolean"}},
+        {**told("payment", "list"), f"{KEY}/payment": {"type": "boolean"}},
+    ),
+    ("wrong_type", {**told("payment"), f"{KEY}/payment": {"type": "boolean"}}, told("payment")),
     (
         "wrong_type",
         foreach(collect={"into": "payment", "fields": ["item"]}, writes=["payment"]),

@@ -17,7 +17,7 @@ from engine.process.simulate.coverage import STEPS
 from engine.process.simulate.people import RUN, People, Unprepared, principal
 from engine.process.simulate.world import World
 from engine.process.workflow import ProcessInput, ProcessWorkflow
-from engine.runs import StartedWorkflow, TaskDraft
+from engine.runs import Change, EventWait, Recorded, StartedWorkflow, TaskDraft
 from engine.values import Principal
 from tests.engine.generated_values import Node
 from tests.processes.engine_machine_plan import Happening, Plan
@@ -97,6 +97,7 @@ class Planned(World):
         super().__init__(definition, scenario, loop, lambda text, data: text)
         self.plan = plan
         self._came: Counter[str] = Counter()
+        self._waits: dict[str, str] = {}
         self.everybody = self.people = Everybody(scenario, self)
 
     def happening(self, node_id: str) -> Happening:
@@ -109,6 +110,17 @@ class Planned(World):
         if found.never:
             return None
         return Fixture(result=found.result, error=found.error, elapsed=f"PT{found.seconds:.3f}S")
+
+    async def _apply(self, change: Change) -> Recorded:
+        self._waits |= {one.step: one.node for one in change.awaited}
+        for step in change.arrived:
+            self._waits.pop(step, None)
+        return await super()._apply(change)
+
+    async def _bring(self, wait: EventWait, fixture: Fixture) -> None:
+        # What comes too late for one visit of a node may fit the next, which the model knows nothing of.
+        if wait.step in self._waits or wait.node not in self._waits.values():
+            await super()._bring(wait, fixture)
 
     async def pauses(self) -> None:
         """Pause and resume the run as planned."""

@@ -29,9 +29,16 @@ class Ends(Exception):
     """The run is over."""
 
 
+class Left(Exception):
+    """Nobody waits any more for a call that was seen to its end."""
+
+
 @dataclass(eq=False)
 class Walker:
-    """A walk under way, with its children, and how it came to its end."""
+    """A walk under way, with its children, and how it came to its end.
+
+    `held`: it is at a call that can be undone, which is not torn down; `left`: it is over with the end of that.
+    """
 
     walk: Walk
     children: list["Walker"] = field(default_factory=lambda: [])
@@ -39,6 +46,8 @@ class Walker:
     error: Exception | None = None
     value: Any = None
     until: Callable[[], bool] | None = None
+    held: bool = False
+    left: bool = False
 
 
 class Clock:
@@ -57,11 +66,14 @@ class Clock:
         self._ready.append(walker)
         return walker
 
-    def leave(self, walker: Walker) -> None:
-        """Break a walk off, with all that it began."""
-        for child in walker.children:
-            self.leave(child)
+    def leave(self, walker: Walker) -> list[Walker]:
+        """Break a walk off, with all that it began; return what goes on until it can be broken off."""
+        held = [one for child in walker.children for one in self.leave(child)]
+        if walker.held and not walker.done:
+            walker.left = True
+            return [*held, walker]
         walker.done = True
+        return held
 
     def run(self, walk: Walk) -> Any:
         """Return what a walk comes to."""
@@ -87,6 +99,8 @@ class Clock:
             wanted = next(walker.walk)
         except StopIteration as end:
             walker.done, walker.value = True, end.value
+        except Left:
+            walker.done = True
         except (Fails, Ends) as error:
             walker.done, walker.error = True, error
         else:
@@ -105,6 +119,7 @@ class Scope:
     outer: dict[str, Any]
     outermost: bool
     walkers: list[Walker]
+    walker: Walker | None = None
     visits: Counter[str] = field(default_factory=lambda: Counter[str]())
 
     def seen(self) -> dict[str, Any]:
@@ -150,8 +165,10 @@ class Model:
             scope.visits[name] += 1
             if scope.visits[name] > node.get("max_visits", 10**9):
                 raise Fails("max_visits")
-            writes, chosen = yield from self._node(name, node, scope)
+            writes, chosen = yield from self._untorn(name, node, scope)
             scope.values.update(writes)
+            if scope.walker is not None and scope.walker.left:
+                raise Left
             to, offered = self._way(node, chosen, scope)
         except Fails as fails:
             self._note(name, scope)
@@ -172,6 +189,22 @@ class Model:
             yield found.seconds
             return found.decision
         return to
+
+    def _untorn(
+        self, name: str, node: Node, scope: Scope
+    ) -> Generator[Waiting, None, tuple[dict[str, Any], str | None]]:
+        walker = scope.walker
+        if node["type"] != "tool" or "compensate" not in node or walker is None:
+            return (yield from self._node(name, node, scope))
+        walker.held = True
+        try:
+            return (yield from self._node(name, node, scope))
+        except Fails:
+            if walker.left:
+                raise Left from None
+            raise
+        finally:
+            walker.held = False
 
     def _note(self, name: str, scope: Scope) -> None:
         if scope.outermost:
@@ -288,18 +321,20 @@ class Model:
             # Arms write into the one context, side by side; each counts its own visits.
             inner = Scope(scope.values, scope.outer, outermost=False, walkers=[])
             walkers.append(self.clock.begin(self._graph(arm["body"], inner)))
-            walkers[-1].children = inner.walkers
+            walkers[-1].children, inner.walker = inner.walkers, walkers[-1]
         scope.walkers += walkers
         yield lambda: joined(walkers, needed)
         failed = [one.error for one in walkers if one.done and one.error is not None]
-        self._leave(walkers, scope)
+        yield from self._leave(walkers, scope)
         ended = [error for error in failed if isinstance(error, Ends)]
         if ended or len(failed) > len(walkers) - needed:
             raise (ended or failed)[0]
 
-    def _leave(self, walkers: list[Walker], scope: Scope) -> None:
+    def _leave(self, walkers: list[Walker], scope: Scope) -> Walk:
+        held = [one for walker in walkers for one in self.clock.leave(walker)]
+        if held:
+            yield lambda: all(one.done for one in held)
         for walker in walkers:
-            self.clock.leave(walker)
             scope.walkers.remove(walker)
 
     def _foreach(self, node: Node, scope: Scope) -> Generator[Waiting, None, list[Any]]:
@@ -313,10 +348,10 @@ class Model:
             inner = Scope({}, {**scope.seen(), node["as"]: item, "index": number}, outermost=False, walkers=[])
             walk = self._item(node, inner, rows, number, free, failures)
             walkers.append(self.clock.begin(walk))
-            walkers[-1].children = inner.walkers
+            walkers[-1].children, inner.walker = inner.walkers, walkers[-1]
         scope.walkers += walkers
         yield lambda: bool(failures) or all(one.done for one in walkers)
-        self._leave(walkers, scope)
+        yield from self._leave(walkers, scope)
         if failures:
             raise failures[0]
         return rows

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
 from engine.process.definition import parse_definition
@@ -37,7 +37,7 @@ def drawn(examples: int) -> settings:
         deadline=None,
         derandomize=True,
         database=None,
-        phases=(Phase.generate,),
+        phases=(Phase.explicit, Phase.generate),
         suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much),
     )
 
@@ -84,8 +84,14 @@ def test_the_engine_goes_the_way_of_the_model(seed: int) -> None:
     agrees(seed)
 
 
+@pytest.mark.parametrize("seed", [580435377, 1967786788, 3692314298, 1104017825, 1479133620, 2135498514])
+def test_the_engine_goes_the_way_of_the_model_where_it_once_did_not(seed: int) -> None:
+    agrees(seed)
+
+
 @drawn(40)
 @given(SEEDS, st.integers(0, 3))
+@example(11708712, 3)
 def test_a_definition_without_findings_comes_to_an_end_or_to_a_declared_failure(seed: int, changes: int) -> None:
     ends(seed, changes)
 

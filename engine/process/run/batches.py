@@ -108,9 +108,7 @@ class Batches:
         return self.total
 
     async def _leave(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await stage.cancel_all(self._tasks.values())
 
     async def _spent(self, number: int) -> Spent:
         try:

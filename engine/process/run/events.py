@@ -5,7 +5,6 @@ most, a timer; the wait itself stands in the store, where events that are addres
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -125,7 +124,7 @@ class Events:
         self._open[wait.step] = opened
         try:
             # Else it could begin after it was withdrawn.
-            await _to_its_end(self._begin(wait, position), opened.begun.set)
+            await stage.to_its_end(self._begin(opened, position))
             return await stage.wait_for(asyncio.shield(waiter), _seconds_until(wait.until))
         except TimeoutError:
             if wait.step not in self._open:
@@ -147,7 +146,7 @@ class Events:
             problem = opened.problem(one.event)
             if problem is None:
                 # Else it would be neither kept any more nor received.
-                await _to_its_end(self._consumed(opened, one.event))
+                await stage.to_its_end(self._consumed(opened, one.event))
                 return one.event
             await self._note("event.refused", one.event, opened.wait.node, {"reason": problem})
         return None
@@ -158,7 +157,8 @@ class Events:
         self.heard = {key: at for key, at in self.heard.items() if datetime.fromisoformat(at) + KEPT_FOR > now}
         return now
 
-    async def _begin(self, wait: EventWait, position: str | None) -> None:
+    async def _begin(self, opened: _Open, position: str | None) -> None:
+        wait = opened.wait
         data: dict[str, JsonValue] = {
             "name": wait.name,
             "node": wait.node,
@@ -168,6 +168,7 @@ class Events:
         key = f"event/{wait.step}/awaited"
         event = EventDraft(key=key, type="event.awaited", data=data)
         await apply_change(Change(run=self._run, key=key, position=position, awaited=(wait,), events=(event,)))
+        opened.begun.set()
 
     async def _close(self, wait: EventWait, action: str) -> None:
         self._open.pop(wait.step, None)
@@ -193,17 +194,6 @@ class Events:
                 audit=(AuditDraft(key=key, actor=event.by, action=action, node=node, data=data),),
             )
         )
-
-
-async def _to_its_end(doing: Coroutine[Any, Any, None], then: Callable[[], None] | None = None) -> None:
-    """Do something whole, and `then`, whoever gives up the wait meanwhile; the giving up goes on after it."""
-    task = asyncio.ensure_future(doing)
-    try:
-        await asyncio.shield(task)
-    finally:
-        await task
-        if then is not None:
-            then()
 
 
 def _seconds_until(moment: datetime | None) -> float | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from engine import stage
 from engine.process.definition import ErrorTransition, NodeBase, TimeoutTransition
 from engine.process.patches import Patch
 from engine.process.run.frame import Ended, Frame, NodeFailed
@@ -109,7 +110,7 @@ async def _carry_out(frame: Frame, node_id: str, node: NodeBase, step: str) -> N
     try:
         return await asyncio.shield(calling)
     except asyncio.CancelledError:
-        await _record_late(frame, node_id, node, step, calling)
+        await stage.to_its_end(_record_late(frame, node_id, node, step, calling))
         raise
 
 

@@ -29,7 +29,6 @@ from engine.process.run.batches import BatchDone, Batches
 from engine.process.run.calls import attempt
 from engine.process.run.flow import EXECUTORS, NodeResult, run_body
 from engine.process.run.frame import Frame, NodeFailed
-from engine.process.run.nesting import cancel_all
 from engine.process.run.supervision import catches
 from engine.process.run.undoing import compensations, graph_of
 
@@ -103,17 +102,40 @@ async def _inline(frame: Frame, node_id: str, node: ForeachNode, step: str, item
     frames = [item_frame(frame, node, step, number, item) for number, item in enumerate(items)]
     _check_keys(node_id, node, step, frames)
 
+    over = Over()
+
     async def one(inner: Frame, item: JsonValue) -> ItemDone:
-        async with gate:
+        async with gate, over:
             return await run_item(inner, node, item)
 
     tasks = [asyncio.ensure_future(one(inner, item)) for inner, item in zip(frames, items, strict=True)]
     try:
         done = list(await asyncio.gather(*tasks))
     except (Exception, asyncio.CancelledError):
-        await cancel_all(tasks)
+        await stage.cancel_all(tasks)
         raise
     return await _result(frame, node_id, node, step, {"items": len(items)}, None, [one.line for one in done])
+
+
+class Over:
+    """Around the items of a foreach: none is begun any more in the moment in which one has failed or ended the run."""
+
+    def __init__(self) -> None:
+        """Begin with all well."""
+        self._over = False
+
+    async def __aenter__(self) -> None:
+        """Let an item begin, or not.
+
+        Raises:
+            CancelledError: another one was the last.
+        """
+        if self._over and stage.patched("no-item-after-the-last"):
+            raise asyncio.CancelledError
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Look at how it came to its end."""
+        self._over = self._over or kind is not None
 
 
 def _check_keys(node_id: str, node: ForeachNode, step: str, frames: list[Frame]) -> None:

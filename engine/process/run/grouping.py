@@ -40,7 +40,8 @@ class Grouped:
     async def idle(self) -> None:
         """Return when everything is written."""
         if self._writing is not None:
-            await asyncio.gather(self._writing, return_exceptions=True)
+            # Whoever is cancelled meanwhile must not take the others' changes along.
+            await stage.to_its_end(asyncio.gather(self._writing, return_exceptions=True))
 
     async def _write(self) -> None:
         try:

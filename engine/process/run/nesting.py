@@ -69,9 +69,9 @@ async def _join(work: Sequence[Coroutine[Any, Any, Any]], needed: int) -> list[i
     try:
         finished = await _first(tasks, needed)
     except (Exception, asyncio.CancelledError):
-        await cancel_all(tasks)
+        await stage.cancel_all(tasks)
         raise
-    await cancel_all(tasks)
+    await stage.cancel_all(tasks)
     return finished
 
 
@@ -85,14 +85,6 @@ async def _first(tasks: "list[asyncio.Task[Any]]", needed: int) -> list[int]:
         if ended or len(failures) > len(tasks) - needed:
             raise (ended or failures)[0]
     return finished
-
-
-async def cancel_all(tasks: "list[asyncio.Task[Any]]") -> None:
-    """Cancel what is under way side by side, and wait until it is over."""
-    # Never in a `finally`: a workflow that is dropped from the cache is closed there, where nothing may be awaited.
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def run_wait_node(frame: Frame, node_id: str, node: WaitNode, step: str) -> NodeResult:

@@ -69,17 +69,12 @@ async def unless_ordered(post: Post, work: Awaitable[Result]) -> Result:
     try:
         await stage.wait_condition(lambda: task.done() or post.order is not None)
     except asyncio.CancelledError:
-        await _end(task)
+        await stage.cancel_all([task])
         raise
     if post.order is None or task.done():
         return await task
-    await _end(task)
+    await stage.cancel_all([task])
     raise Ordered(post.order)
-
-
-async def _end(task: "asyncio.Future[Result]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def allow_again(frame: Frame, node: NodeBase, post: Post) -> None:

@@ -1,7 +1,5 @@
 """What every run of a process takes from outside: answers, moves of tasks, events and control verbs."""
 
-import asyncio
-from collections.abc import Awaitable
 from typing import Any
 
 from pydantic import JsonValue
@@ -150,18 +148,3 @@ class Steered:
         except Problem as problem:
             raise refusal(problem) from problem
         return Empty()
-
-
-async def leave(main: "asyncio.Future[Any]") -> None:
-    """Cancel what is under way and wait until it is over: its tasks are withdrawn, its child runs have ended."""
-    main.cancel()
-    await asyncio.gather(main, return_exceptions=True)
-
-
-async def to_its_end(work: Awaitable[None]) -> None:
-    """Await what a cancellation that comes meanwhile must not break off."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task

@@ -103,10 +103,10 @@ async def _by_people(frame: Frame, post: Post, draft: TaskDraft) -> Order:
     try:
         await stage.wait_condition(lambda: asking.done() or post.order is not None)
     except asyncio.CancelledError:
-        await _withdraw(asking)
+        await stage.cancel_all([asking])
         raise
     if post.order is not None and not asking.done():
-        await _withdraw(asking)
+        await stage.cancel_all([asking])
         return post.order
     answer = await asking
     assert answer is not None, "a task without a deadline does not expire"
@@ -157,11 +157,6 @@ async def _by_agent(frame: Frame, post: Post, draft: TaskDraft) -> Order | None:
     deciding = decide_by_agent(conduct, f"{post.step}/failed", spec, asked, rendered.texts["instructions"], judge)
     verdict = await (unless_ordered(post, deciding) if stage.patched(PROMPT) else deciding)
     return None if verdict.answer is None else _order(verdict.answer)
-
-
-async def _withdraw(asking: "asyncio.Future[TaskAnswer | None]") -> None:
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
 
 
 async def _cancel(conduct: Conduct, answer: TaskAnswer) -> None:

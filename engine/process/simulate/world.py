@@ -240,6 +240,9 @@ class World:
                 raise Unprepared(f"the scenario has no event for {wait.node}, and its wait has no deadline")
             return
         await asyncio.sleep(parse_duration(fixture.elapsed) / timedelta(seconds=1) if fixture.elapsed else 0)
+        await self._bring(wait, fixture)
+
+    async def _bring(self, wait: EventWait, fixture: Fixture) -> None:
         payload: dict[str, JsonValue] = (
             fixture.result if isinstance(fixture.result, dict) else {"value": fixture.result}
         )
@@ -252,7 +255,10 @@ class World:
             keep=False,
         )
         assert self.flow is not None
-        await cast("Awaitable[Any]", ProcessWorkflow.event(self.flow, event))
+        try:
+            await cast("Awaitable[Any]", ProcessWorkflow.event(self.flow, event))
+        except ApplicationError as refusal:
+            raise Unprepared(f"the event for {wait.node} is refused: {refusal.message}") from None
 
     async def _texts(self, wanted: Texts) -> Texts:
         return wanted.model_copy(
