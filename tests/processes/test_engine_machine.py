@@ -100,8 +100,8 @@ def test_a_definition_without_findings_comes_to_an_end_or_to_a_declared_failure(
 def test_so_it_is_in_thousands_of_runs(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--sweep") != "all":
         pytest.skip("the thousands run with --sweep=all (make sweep)")
-    drawn(2000)(given(SEEDS)(agrees))()
-    drawn(1500)(given(SEEDS, st.integers(1, 3))(ends))()
+    drawn(10_000)(given(SEEDS)(agrees))()
+    drawn(5_000)(given(SEEDS, st.integers(1, 3))(ends))()
 
 
 def test_the_stories_have_ends_failures_deadlines_pauses_and_choices() -> None:

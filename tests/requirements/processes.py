@@ -75,6 +75,9 @@ REQUIREMENTS: dict[str, Requirement] = {
             "processes/test_compensation.py::test_under_supervision_a_compensation_that_fails_is_put_to_the_seat",
             "processes/test_compensation.py::test_steps_inside_items_and_arms_are_undone_with_what_they_saw",
             "processes/test_compensation.py::test_a_call_that_can_be_undone_is_not_torn_down_in_its_middle",
+            "engine/test_simulate_leaving.py::test_a_call_that_can_be_undone_is_seen_to_its_end_though_two_races_around_it_are_won",
+            "engine/test_simulate_leaving.py::test_what_was_seen_to_its_end_is_undone_when_the_run_is_cancelled_meanwhile",
+            "engine/test_simulate_leaving.py::test_no_item_is_begun_in_the_moment_in_which_another_has_failed",
             "processes/test_compensation.py::test_an_end_inside_an_arm_or_a_won_race_ends_the_losers_and_undoes_nothing",
         ),
     ),
@@ -115,6 +118,7 @@ REQUIREMENTS: dict[str, Requirement] = {
             "engine/test_verify_generated.py::test_definitions_that_are_sound_by_construction_have_no_finding",
             "engine/test_verify_generated.py::test_a_seeded_defect_is_found_by_its_code",
             "processes/test_engine_machine.py::test_a_definition_without_findings_comes_to_an_end_or_to_a_declared_failure",
+            "processes/test_engine_machine.py::test_the_engine_goes_the_way_of_the_model_where_it_once_did_not",
         ),
     ),
     "process:publishing": Requirement(
