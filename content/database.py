@@ -6,6 +6,7 @@ write at once and none is told that the database is locked.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -81,7 +82,13 @@ class Database:
     def _engine(self, size: int, begin: str) -> AsyncEngine:
         if not self.is_sqlite:
             return create_async_engine(self.url, pool_size=size, max_overflow=size, pool_pre_ping=True)
-        engine = create_async_engine(self.url, pool_size=size, max_overflow=0, pool_timeout=BUSY_TIMEOUT_MS / 1000)
+        engine = create_async_engine(
+            self.url,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=BUSY_TIMEOUT_MS / 1000,
+            connect_args={"factory": _Connection},
+        )
         listen(engine.sync_engine, "connect", _prepare_sqlite)
         listen(engine.sync_engine, "begin", partial(_begin, begin))
         return engine
@@ -122,6 +129,21 @@ class Database:
         """Close every connection."""
         await self._writer.dispose()
         await self._reader.dispose()
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that leaves no lock behind when it is closed.
+
+    Whoever is cancelled in the middle of a statement leaves a cursor that nobody has read to its end. SQLite closes a
+    connection only behind its last cursor, and until the garbage collector finds that one, its transaction would go on
+    and every writer would be told that the database is locked.
+    """
+
+    def close(self) -> None:
+        """End the transaction, then close."""
+        if self.in_transaction:
+            self.rollback()
+        super().close()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

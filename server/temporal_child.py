@@ -31,6 +31,7 @@ from server.temporal_namespace import SEARCH_ATTRIBUTES, cluster_id, prepare_nam
 DEFAULT_NAMESPACE = "upstairs"
 
 START_SECONDS = 30.0
+STARTS = 5
 STOP_SECONDS = 10.0
 LOCK_SECONDS = 10.0
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -146,14 +147,16 @@ class EmbeddedTemporal:
 
     async def _first_start(self, binary: Binary) -> RunningTemporal:
         record = read_record(self._folder)
-        for attempt in range(3):
+        for attempt in range(STARTS):
             chosen = self._settings.port or _free_port(record.port if record and attempt == 0 else 0)
             try:
                 running = await self._start(binary, chosen, record)
             except Unavailable as error:
-                # Between choosing a free port and the child's bind another process may take it.
+                # Between choosing a free port and the child's bind another process may take it; the child chooses
+                # more of them itself, for its other interfaces.
                 taken = "address already in use" in error.message
-                if not taken or self._settings.port or attempt == 2:
+                asked = self._settings.port and f":{self._settings.port}:" in error.message
+                if not taken or asked or attempt == STARTS - 1:
                     raise
                 continue
             write_record(self._folder, Record(binary.cli, binary.server, running.cluster_id, chosen))
@@ -226,7 +229,8 @@ class EmbeddedTemporal:
         with self._log.open("rb") as file:
             file.seek(offset)
             lines = [line for line in file.read(64 * 1024).decode("utf-8", "replace").splitlines() if line.strip()]
-        said = f", saying: {lines[-1].strip()[:300]}" if lines else ""
+        # The server tells all its parts around what went wrong, which stands last.
+        said = f", saying: {lines[-1].strip()[-300:]}" if lines else ""
         return Unavailable(
             f"The embedded Temporal {what}{said}; its log is {self._log}",
             log=str(self._log),

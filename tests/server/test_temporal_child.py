@@ -214,6 +214,36 @@ async def test_a_taken_port_is_named_when_it_was_asked_for(folder: DataFolder):
             await EmbeddedTemporal(EMBEDDED.model_copy(update={"port": port}), folder).__aenter__()
 
 
+CLASHING = """#!/bin/sh
+if [ "$1" = server ] && [ ! -e "$0.met" ]; then
+    touch "$0.met"
+    echo "Error: failed starting server: {said}127.0.0.1:{port}: bind: address already in use" >&2
+    exit 1
+fi
+exec '{real}' "$@"
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a shell script")
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_port_that_the_server_chose_and_another_took_is_no_reason_not_to_start(
+    folder: DataFolder, tmp_path: Path, asked: bool
+):
+    """Temporal takes ports of its own for its other interfaces, and says so at the end of a long line."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = tmp_path / "temporal"
+    said = "could not build arguments for function; " * 20 + "failed listening for HTTP API on "
+    script.write_text(CLASHING.format(said=said, port=1, real=find_binary(None)))
+    script.chmod(0o755)
+    settings = EMBEDDED.model_copy(update={"binary": script, "port": port if asked else EMBEDDED.port})
+    with anyio.fail_after(30):
+        async with EmbeddedTemporal(settings, folder) as temporal:
+            assert temporal.up
+    assert script.with_name("temporal.met").exists()
+
+
 async def test_a_server_with_another_database_than_recorded_is_refused(folder: DataFolder):
     with anyio.fail_after(20):
         async with EmbeddedTemporal(EMBEDDED, folder):
