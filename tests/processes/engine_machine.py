@@ -98,6 +98,7 @@ class Planned(World):
         self.plan = plan
         self._came: Counter[str] = Counter()
         self._waits: dict[str, str] = {}
+        self._given_up: set[str] = set()
         self.everybody = self.people = Everybody(scenario, self)
 
     def happening(self, node_id: str) -> Happening:
@@ -115,11 +116,13 @@ class Planned(World):
         self._waits |= {one.step: one.node for one in change.awaited}
         for step in change.arrived:
             self._waits.pop(step, None)
+            if all(event.type != "event.received" for event in change.events):
+                self._given_up.add(step)
         return await super()._apply(change)
 
     async def _bring(self, wait: EventWait, fixture: Fixture) -> None:
         # What comes too late for one visit of a node may fit the next, which the model knows nothing of.
-        if wait.step in self._waits or wait.node not in self._waits.values():
+        if wait.step not in self._given_up or wait.node not in self._waits.values():
             await super()._bring(wait, fixture)
 
     async def pauses(self) -> None:
