@@ -8,7 +8,7 @@ write at once and none is told that the database is locked.
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -140,9 +140,10 @@ class _Connection(sqlite3.Connection):
     """
 
     def close(self) -> None:
-        """End the transaction, then close."""
-        if self.in_transaction:
-            self.rollback()
+        """End the transaction, then close; one that is closed stays so, as ever."""
+        with suppress(sqlite3.ProgrammingError):
+            if self.in_transaction:
+                self.rollback()
         super().close()
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import sqlite3
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -58,3 +60,15 @@ async def test_a_writer_that_is_cancelled_in_the_middle_of_a_statement_leaves_no
         found = (await connection.execute(sa.text("SELECT name FROM noted"))).scalars().all()
     assert list(found) == ["0", "1", "2"]
     await database.close()
+
+
+async def test_a_connection_that_is_closed_twice_is_closed(tmp_path: Path) -> None:
+    """As the driver does where whoever closed it was cancelled."""
+    database = Database(f"sqlite:///{tmp_path / 'house.db'}")
+    async with database.read() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        kind: type[sqlite3.Connection] = type(driver._conn)
+    await database.close()
+    own = sqlite3.connect(tmp_path / "own.db", factory=kind)
+    own.close()
+    own.close()
